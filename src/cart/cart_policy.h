@@ -1,0 +1,84 @@
+/*
+ * The policy: who is served by the edge, and what gives way when memory runs short (DESIGN section 3). Pure: time is an
+ * argument, memory is the caller's, what only the owner knows comes through cart_policy_owner_t. The edge's seats, the
+ * engine's carts and a simulator run this same code.
+ *
+ *   unknown ──first request──▶ noted ──second within note_ttl──▶ seated ──TTL, phase 1, phase 2──▶ unknown
+ *
+ * heat: 8.8 fixed-point requests, halved every heat_halflife_s; at or over active_heat the user is active, else calm.
+ * Clearance starts above the high-water mark and ends at the low one, in steps of at most `budget` entries looked at:
+ *   phase 1 gives up entries with term 0: calm before active (two passes of the hand);
+ *   phase 2, only after phase 1 has been all round without reaching the low-water mark: the least active of the rest.
+ */
+#ifndef CART_POLICY_H
+#define CART_POLICY_H
+
+#include "cart/cart_table.h"
+
+typedef struct {
+    uint32_t note_ttl_s;
+    uint32_t calm_ttl_s;
+    uint32_t active_ttl_s;
+    uint32_t heat_halflife_s;
+    uint16_t active_heat;        /* 8.8 fixed point */
+    uint16_t high_water_permille; /* of arena capacity */
+    uint16_t low_water_permille;
+    uint8_t order; /* cart_policy_order_t */
+} cart_policy_t;
+
+typedef enum { CART_POLICY_SIEVE = 0, CART_POLICY_LRU = 1 } cart_policy_order_t;
+
+/* Sensible defaults: 60 s note, 10 min calm, 60 min active, 60 s half-life, active at 4.0, water marks 900 and 850. */
+void cart_policy_defaults(cart_policy_t *policy);
+/* NULL, or what is wrong (a static text that names the field). */
+const char *cart_policy_check(const cart_policy_t *policy);
+
+/* One interaction of the entry's user. */
+void cart_policy_touch(const cart_policy_t *policy, cart_table_t *table, cart_entry_t *entry, uint32_t now_s);
+uint16_t cart_policy_heat(const cart_policy_t *policy, const cart_entry_t *entry, uint32_t now_s); /* decayed to now */
+bool cart_policy_is_active(const cart_policy_t *policy, const cart_entry_t *entry, uint32_t now_s);
+bool cart_policy_is_expired(const cart_policy_t *policy, const cart_entry_t *entry, uint32_t now_s);
+
+/* ---- notes: a few bytes for each user seen once, in one array that the caller owns -------------------------------- */
+typedef struct {
+    uint32_t fingerprint;
+    uint32_t seen_s;
+} cart_note_t;
+/* True when the user was noted within note_ttl_s (the note is then taken away: a seat is earned); else notes him. */
+bool cart_policy_note(const cart_policy_t *policy, cart_note_t *notes, size_t count, const cart_id_t *user,
+                      uint32_t now_s);
+
+/* ---- clearance ---------------------------------------------------------------------------------------------------- */
+typedef enum {
+    CART_MAY_NOT_GO,   /* in use right now: a commit, a load or a save is under way */
+    CART_MAY_GO_CLEAN, /* term 0 and confirmed */
+    CART_MAY_GO_DIRTY, /* phase 2: at the edge a release; in the engine "ask for its sync": freed only when confirmed */
+} cart_may_go_t;
+
+typedef struct {
+    void *context;
+    cart_may_go_t (*may_go)(void *context, const cart_entry_t *entry);
+    /* The entry is about to be removed by the policy (phase 1, TTL, and phase 2 at the edge). */
+    void (*going)(void *context, cart_entry_t *entry, unsigned phase);
+    /* Phase 2 where the entry may not simply go: the owner starts its sync. NULL: phase 2 removes it after going(). */
+    void (*wanted)(void *context, cart_entry_t *entry);
+} cart_policy_owner_t;
+
+/* Progress of clearance; one per table, kept beside it (shared memory), zeroed at init. */
+typedef struct {
+    cart_ref_t hand;
+    uint32_t left;     /* entries still to look at in this round */
+    uint8_t phase;     /* 0: none, 1: phase 1 calm, 2: phase 1 active too, 3: phase 2 */
+    uint8_t stuck;     /* the last whole round freed nothing: nothing may be freed now */
+    uint16_t spare;
+    cart_ref_t ttl_hand;
+    uint64_t cleared[3]; /* by TTL, by phase 1, by phase 2 */
+} cart_clearance_t;
+
+bool cart_policy_over_high_water(const cart_policy_t *policy, cart_table_t *table);
+/* One bounded step of clearance and of TTL expiry. Returns how many entries were removed. Call it before an insert that
+ * may not fit and from a timer. */
+unsigned cart_policy_step(const cart_policy_t *policy, cart_table_t *table, cart_clearance_t *clearance,
+                          const cart_policy_owner_t *owner, uint32_t now_s, unsigned budget);
+
+#endif
