@@ -1,0 +1,20 @@
+/* Clocks. Services store Unix milliseconds and write RFC 3339 UTC; waits and rates use the monotonic clock. */
+#ifndef BC_TIME_H
+#define BC_TIME_H
+
+#include <stdint.h>
+#include <time.h>
+
+#define BC_TIME_TEXT_BYTES 32
+
+int64_t bc_time_ms(void);      /* Unix time */
+int64_t bc_time_s(void);       /* Unix time */
+int64_t bc_monotonic_ms(void); /* for differences only */
+
+/* "2026-01-31T10:00:00.123Z"; milliseconds left out when `unix_ms` is a whole second. */
+void bc_time_format(int64_t unix_ms, char text[BC_TIME_TEXT_BYTES]);
+
+/* CLOCK_MONOTONIC as a timespec `in_ms` from now, for condition variables made with bc_time_cond_init. */
+struct timespec bc_monotonic_deadline(int64_t in_ms);
+
+#endif
