@@ -14,6 +14,8 @@
 #include "cart/cart_worker.h"
 
 #define CART_HUB_LINKS_MAX 256
+#define CART_HUB_SLOTS_MAX 1024      /* (edge incarnation, slot) remembered, with or without a link; the longest away goes */
+#define CART_HUB_RESUME_MS 120000    /* a slot without a link for so long is forgotten: a gap when it comes back */
 #define CART_HUB_REPLAY_MAX 4096 /* PUSHes kept for each slot; a longer absence is a gap */
 #define CART_HUB_OUT_MAX (16 * 1024 * 1024) /* bytes a link may owe its socket; beyond, it is closed (and gets a gap) */
 
@@ -22,9 +24,10 @@ typedef uint64_t cart_link_t; /* one connection; never 0, never reused */
 
 typedef struct {
     cart_link_t link;
-    uint32_t number; /* of the request on its link */
-    uint32_t index;  /* the hub's own */
-} cart_origin_t;
+    uint32_t number;     /* of the request on its link */
+    uint32_t index;      /* the hub's own */
+    uint64_t generation; /* the hub's own: of the seat that a fetch subscribes, 0 = none */
+} cart_origin_t; /* copy it whole and give it back as it came */
 
 typedef struct {
     void *context;
@@ -64,7 +67,9 @@ bool cart_hub_received(cart_hub_t *hub, cart_link_t link, const uint8_t *bytes, 
 size_t cart_hub_output(cart_hub_t *hub, cart_link_t link, const uint8_t **bytes);
 void cart_hub_sent(cart_hub_t *hub, cart_link_t link, size_t length);
 void cart_hub_closed(cart_hub_t *hub, cart_link_t link, uint64_t now_ms);
-/* The next link that has output to write or is to be closed (*close); 0: none. Call until 0 after each turn. */
+/* The next link that has news to write, or is to be closed (*close: write what cart_hub_output still gives, as far as the
+ * socket takes it at once, close it and call cart_hub_closed); 0: none. Call until 0 after each turn. A link is told once
+ * for each news: what the socket did not take is the caller's to write when it becomes writable. */
 cart_link_t cart_hub_next_ready(cart_hub_t *hub, bool *close);
 uint32_t cart_hub_tick(cart_hub_t *hub, uint64_t now_ms);
 

@@ -45,6 +45,7 @@ typedef struct {
 /* One book of the replica as the link carries it. Strings are UTF-8, borrowed until the callback returns. */
 #define CART_BOOK_TITLE_MAX 1024
 #define CART_BOOK_AUTHORS_MAX 32
+#define CART_BOOK_AUTHOR_MAX 1024 /* bytes of one name */
 #define CART_BOOK_URL_MAX 1024
 typedef struct {
     uint64_t book;
@@ -76,8 +77,11 @@ typedef struct {
 typedef struct {
     void *context;
     void (*answered)(void *context, cart_ticket_t ticket, const cart_answer_t *answer);
-    /* Feeds. begin: a full list follows and replaces the old one in one step at `end` with last = true. Position is
-     * where to resume. generation: of the feed's store. `answers` true: books asked for, not part of the feed. */
+    /* Feeds. A full list begins with a call of count 0, full, not last (forget any half list), goes on with chunks and
+     * replaces the old one in one step with the call that has last = true; in it a book may come twice: the greater
+     * position holds. Position is where to resume once the call is taken in (in a full list: from its last call).
+     * generation: of the feed's store. `answers` true: books asked for, or changed while a full list is under way: apply
+     * them, position and generation do not move. For revocations the latter is generation 0, position 0. */
     void (*books)(void *context, const cart_book_record_t *books, unsigned count, bool full, bool last, bool answers,
                   uint64_t generation, uint64_t position);
     void (*revocations)(void *context, const cart_revocation_t *list, unsigned count, bool full, bool last,
@@ -90,10 +94,13 @@ typedef struct {
     void (*log)(void *context, int level /* 0 alert 1 error 2 warn 3 info */, const char *event, const char *detail);
 } cart_worker_owner_t;
 
+/* NULL, or what is wrong with the configuration (a static text that names the field). */
+#define CART_WORKER_WRITE_TIMEOUT_MAX_MS 30000 /* half the resend window of cart_recent.h */
+const char *cart_worker_config_check(const cart_worker_config_t *config);
 /* NULL: no memory. The zone is borrowed. Takes a slot lazily, at the first connect. */
 cart_worker_t *cart_worker_create(cart_zone_t *zone, const cart_worker_config_t *config,
                                   const cart_worker_owner_t *owner);
-/* Answers everything parked with STOPPING, gives the slot back. */
+/* Answers everything parked with STOPPING, gives the slot back. Not from inside a callback. */
 void cart_worker_destroy(cart_worker_t *worker);
 
 typedef enum { CART_WORKER_OK, CART_WORKER_FULL } cart_worker_result_t;
@@ -110,7 +117,7 @@ cart_worker_result_t cart_worker_fetch(cart_worker_t *worker, const cart_id_t *u
 bool cart_worker_ask_books(cart_worker_t *worker, const uint64_t *books, unsigned count);
 void cart_worker_cancel(cart_worker_t *worker, cart_ticket_t ticket);
 
-/* The socket. want_connect turns true when the back-off allows another attempt (then call connected or disconnected). */
+/* The socket. wants_connect turns true when the back-off allows another attempt (then call connected or disconnected). */
 bool cart_worker_wants_connect(const cart_worker_t *worker, uint64_t now_ms);
 void cart_worker_connecting(cart_worker_t *worker, uint64_t now_ms);
 void cart_worker_connected(cart_worker_t *worker, uint64_t now_ms);

@@ -25,7 +25,7 @@
 #include "cart/cart_policy.h"
 #include "cart/cart_types.h"
 
-#define CART_ZONE_SLOTS_MAX  128 /* links at one time, old and new workers together: beyond, a worker serves cold */
+#define CART_ZONE_SLOTS_MAX  128 /* links at one time, old and new workers together: beyond, a worker has no link: 503 */
 #define CART_ZONE_SHARDS_MAX 64
 #define CART_ZONE_LOCK_BYTES 64
 
@@ -95,17 +95,6 @@ typedef enum { CART_RESERVED, CART_RESERVE_FULL } cart_reserve_t;
 /* Reserves a seat or re-reserves the one there is for `slot` and its present vouch, with a new generation; an image that
  * is there stays (unvouched until the CART or PUSH for the new generation comes). Clears by the policy when memory is
  * short; FULL: nothing may go, the user gets no seat. */
-cart_reserve_t cart_zone_reserve(cart_zone_t *zone, const cart_id_t *user, uint16_t slot, uint64_t now_ms,
-                                 uint64_t *generation);
-/* Stores a confirmed image. generation 0: into whatever seat the user has (an image that came with a DONE); it does not
- * vouch. Otherwise only into the seat of that generation, which is then vouched for by `slot`. False: no such seat. */
-bool cart_zone_store(cart_zone_t *zone, const cart_id_t *user, uint64_t generation, uint16_t slot,
-                     const cart_image_t *image);
-/* Takes the seat away if it is of that generation (0: any). */
-void cart_zone_drop(cart_zone_t *zone, const cart_id_t *user, uint64_t generation);
-
-/* Bounded clearance and TTL of one shard (they take turns). Releases are appended to `gone`, *count of them, for the
- * caller to send as RELEASE frames. */
 #define CART_ZONE_STEP_MAX 64
 typedef struct {
     cart_id_t user;
@@ -113,6 +102,21 @@ typedef struct {
     uint64_t term;
     uint16_t slot; /* whose subscription it was */
 } cart_zone_gone_t;
+/* A seat that still waits for its first vouched image under the same slot and vouch keeps its generation: two FETCHes in
+ * flight for one user do not void each other. What had to go to make room is in `gone`, for the caller to RELEASE. */
+cart_reserve_t cart_zone_reserve(cart_zone_t *zone, const cart_id_t *user, uint16_t slot, uint64_t now_ms,
+                                 uint64_t *generation, cart_zone_gone_t gone[CART_ZONE_STEP_MAX], unsigned *gone_count);
+/* Stores a confirmed image. generation 0: into whatever seat the user has (an image that came with a DONE); it does not
+ * vouch. Otherwise only into the seat of that generation, which is then vouched for by `slot`. False: no such seat, or
+ * no room for the image: the seat is then taken away, because what it showed is older than what this edge now knows.
+ * Of the same place the image with the greater base_version wins: that is how the term of a seat comes down. */
+bool cart_zone_store(cart_zone_t *zone, const cart_id_t *user, uint64_t generation, uint16_t slot,
+                     const cart_image_t *image);
+/* Takes the seat away if it is of that generation (0: any). */
+void cart_zone_drop(cart_zone_t *zone, const cart_id_t *user, uint64_t generation);
+
+/* Bounded clearance and TTL of one shard (they take turns). Releases are appended to `gone`, *count of them, for the
+ * caller to send as RELEASE frames. */
 void cart_zone_step(cart_zone_t *zone, uint64_t now_ms, cart_zone_gone_t gone[CART_ZONE_STEP_MAX], unsigned *count);
 
 /* ---- link slots ---------------------------------------------------------------------------------------------------- */
@@ -133,7 +137,8 @@ void cart_zone_give_slot(cart_zone_t *zone, uint16_t slot, uint32_t pid, uint64_
 void cart_zone_slot(cart_zone_t *zone, uint16_t slot, cart_slot_t *copy);
 /* A new link of this slot begins: draws its number (zone-wide, never repeated). */
 uint64_t cart_zone_slot_connecting(cart_zone_t *zone, uint16_t slot);
-/* HELLO was answered. resumed false: a new vouch is drawn. */
+/* HELLO was answered. resumed false: a new vouch is drawn and answered_ms becomes ping_sent_ms (when HELLO was sent).
+ * resumed true: vouch and answered_ms stay; only a PING, whose answer comes behind the replayed PUSHes, moves it on. */
 void cart_zone_slot_up(cart_zone_t *zone, uint16_t slot, const cart_id_t *service, bool resumed, uint64_t push_next,
                        uint64_t ping_sent_ms);
 void cart_zone_slot_down(cart_zone_t *zone, uint16_t slot);
@@ -144,10 +149,14 @@ void cart_zone_slot_push_seen(cart_zone_t *zone, uint16_t slot, uint64_t number)
  * holder dies. True: `slot` holds it now. */
 bool cart_zone_lease(cart_zone_t *zone, uint16_t slot, uint64_t now_ms, uint32_t lease_ms);
 bool cart_zone_lease_holder(cart_zone_t *zone, uint16_t *slot);
+/* When the zone's replicas were last known to be true: the sending time of the newest PING that the lease's holder got
+ * answered "vouched", after its link had caught up with the feed. 0: never. Rule 9 compares it with stale_max_ms. */
+void cart_zone_feeds_heard(cart_zone_t *zone, bool books, bool revocations, uint64_t ping_sent_ms);
+void cart_zone_feeds_at(const cart_zone_t *zone, uint64_t *books_ms, uint64_t *revocations_ms);
 
 /* ---- numbers ------------------------------------------------------------------------------------------------------- */
 typedef struct {
-    uint64_t seats, reserved, active, dirty; /* active and dirty by a sampled or running count: see cart_zone.c */
+    uint64_t seats, reserved, active, dirty; /* reserved: not vouched yet; active: when last touched; dirty: term > 0 */
     uint64_t bytes_total, bytes_used, bytes_touched;
     uint64_t hits, misses, unvouched, reserve_full, emptied_shards;
     uint64_t cleared_ttl, cleared_phase1, cleared_phase2;
