@@ -59,11 +59,13 @@ typedef struct {
     uint64_t oldest_age_ms;           /* of the oldest record that cannot be dropped yet; 0: none */
     uint64_t syncs, sync_failures, records;
     bool accepts;                     /* false: failed and recovering, or no room */
+    bool recovering;                  /* a commit failed and what is stored is being found out: nothing is answered */
 } commit_room_t;
 
 typedef struct {
     void *context;
-    /* results[i] belongs to sets[i] of the commit; newer[i] is set with COMMIT_CONFLICT. */
+    /* results[i] belongs to sets[i] of the commit; newer[i] is set with COMMIT_CONFLICT (newer may be NULL when there is
+     * none). All sets of one cart in one commit share one result. Delivered by poll(), never from inside commit(). */
     void (*committed)(void *context, const commit_result_t *results, const commit_loaded_t *newer, unsigned count);
     void (*loaded)(void *context, const commit_loaded_t *loaded, unsigned count);
     void (*log)(void *context, int level, const char *event, const char *detail);

@@ -64,6 +64,8 @@ typedef struct {
     /* A cart changed otherwise than by done(): merge, save that moved base_version, fork. NULL image: give seats up. */
     void (*changed)(void *context, const cart_id_t *user, const cart_image_t *image);
     bool (*known_book)(void *context, uint64_t book);
+    /* Whether the list of books is complete; while false, a change that needs one is refused (FEED). NULL: always. */
+    bool (*books_ready)(void *context);
     /* Rule 9: false when the token's session or user is revoked, or while the list is not vouched for (*vouched). */
     bool (*session_alive)(void *context, const cart_id_t *user, const cart_id_t *session, uint64_t issued_s,
                           bool *vouched);
@@ -95,7 +97,8 @@ void engine_drop_link(engine_t *engine, cart_link_t link);
 void engine_released(engine_t *engine, const cart_id_t *user, uint64_t term);
 
 /* One turn: takes up what waits, starts a commit when none is under way, loads, saves, clearance. Call after feeding a
- * turn's input, and after polling commit point and base. */
+ * turn's input, and after polling commit point and base. now_ms: Unix milliseconds from a clock that never goes back;
+ * deadlines are times of the same clock. */
 void engine_turn(engine_t *engine, uint64_t now_ms);
 /* When engine_turn wants to be called at the latest, ms from now (UINT32_MAX: not before something happens). */
 uint32_t engine_next_ms(const engine_t *engine, uint64_t now_ms);
