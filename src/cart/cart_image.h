@@ -1,7 +1,7 @@
 /*
  * The compact form of an image: what seats, the engine's table, the journal, the base and the link's frames store.
  *
- *   varint epoch · varint version · varint term (version − base_version) · state (2 bits) | line count (…) · lines
+ *   varint epoch · varint version · varint term (version − base_version) · varint (line count × 4 + state) · lines
  *   a line: varint book · one byte quantity. Varints are LEB128, shortest form only.
  *
  * A cart of five lines from a catalogue of 10,000 books takes 20 to 30 bytes.
@@ -30,7 +30,9 @@ bool cart_image_unpack_trusted(const uint8_t *bytes, size_t length, cart_image_t
 bool cart_image_check(const cart_image_t *image);
 
 /* The greater quantity of each line, order of `mine` first, then new lines of `theirs` while there is room; for forks
- * between epochs. *dropped counts lines for which there was no room (they were in only one of the two). */
+ * between epochs. *dropped counts lines for which there was no room (they were in only one of the two). Place and
+ * base_version are those of the newer of the two (the caller gives the merge a place of its own before it is stored),
+ * the state is the further one. *merged must be neither of the two. */
 void cart_image_merge(const cart_image_t *mine, const cart_image_t *theirs, cart_image_t *merged, unsigned *dropped);
 
 #endif
