@@ -13,8 +13,8 @@
 #include "cart/cart_types.h"
 
 typedef uint32_t cart_ref_t; /* offset in 16-byte units from the start of the arena */
-#define CART_NO_REF        0
-#define CART_ARENA_UNIT    16
+#define CART_NO_REF          0
+#define CART_ARENA_UNIT      16
 #define CART_ARENA_BYTES_MIN (64 * 1024)
 #define CART_ARENA_BYTES_MAX ((size_t)UINT32_MAX * CART_ARENA_UNIT)
 
@@ -31,6 +31,20 @@ void cart_arena_free(cart_arena_t *arena, cart_ref_t ref, size_t bytes);
 static inline void *cart_arena_at(cart_arena_t *arena, cart_ref_t ref) {
     return (uint8_t *)arena + (size_t)ref * CART_ARENA_UNIT;
 }
+
+/* A block of the same class on a fuller page, taken for the caller to move `ref` to (copy, re-link, free the old one):
+ * what makes thin pages empty when carts have changed their sizes. CART_NO_REF: not worth moving. Never fails by order. */
+cart_ref_t cart_arena_denser(cart_arena_t *arena, cart_ref_t ref, size_t bytes);
+
+/* Pages that the largest allocation needed that found no room since cart_arena_forget_wanted; 0: none. The policy makes
+ * room for it. */
+uint32_t cart_arena_wanted_pages(const cart_arena_t *arena);
+void cart_arena_forget_wanted(cart_arena_t *arena);
+/* Whether that many pages lie free side by side (as an allocation would find them). */
+bool cart_arena_has_run(cart_arena_t *arena, uint32_t pages);
+uint32_t cart_arena_free_pages(const cart_arena_t *arena);
+
+#define CART_ARENA_PAGE_BYTES 4096
 
 size_t cart_arena_largest(const cart_arena_t *arena);
 /* Bytes really taken for an allocation of `bytes` (its class). */
