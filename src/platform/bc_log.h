@@ -11,6 +11,7 @@
 #define BC_LOG_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define BC_LOG_BURST     20

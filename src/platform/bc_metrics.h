@@ -6,6 +6,7 @@
 #define BC_METRICS_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 typedef struct bc_metric {

@@ -2,6 +2,7 @@
 #ifndef BC_TIME_H
 #define BC_TIME_H
 
+#include <pthread.h>
 #include <stdint.h>
 #include <time.h>
 
@@ -14,7 +15,9 @@ int64_t bc_monotonic_ms(void); /* for differences only */
 /* "2026-01-31T10:00:00.123Z"; milliseconds left out when `unix_ms` is a whole second. */
 void bc_time_format(int64_t unix_ms, char text[BC_TIME_TEXT_BYTES]);
 
-/* CLOCK_MONOTONIC as a timespec `in_ms` from now, for condition variables made with bc_time_cond_init. */
+/* A condition variable whose timed waits take bc_monotonic_deadline. */
+void bc_cond_init(pthread_cond_t *condition);
+/* CLOCK_MONOTONIC as a timespec `in_ms` from now. */
 struct timespec bc_monotonic_deadline(int64_t in_ms);
 
 #endif

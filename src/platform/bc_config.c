@@ -1,0 +1,699 @@
+/*
+ * Settings. `table` below is the one place where a key is defined; reading, judging, printing and the reference page all go
+ * through it. Values are kept as text as they were given, beside the number they mean; defaults that depend on DATA are written
+ * with "@/" for the data folder and filled in by bc_config_finish.
+ */
+#include "platform/bc_config.h"
+
+#include "platform/bc_files.h"
+#include "platform/bc_log.h"
+#include "platform/bc_secret.h"
+
+#include <arpa/inet.h>
+#include <assert.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MB  (1024LL * 1024)
+#define GB  (1024 * MB)
+#define S   1000LL
+#define MIN (60 * S)
+#define H   (60 * MIN)
+#define DAY (24 * H)
+
+typedef enum {
+    TEXT,
+    PATH,
+    NUMBER,
+    SIZE,
+    DURATION,
+    FLAG,
+    LISTEN,
+    LOG_LEVEL,
+    CURRENCY,
+    URL,
+    ORIGINS,
+    PROXIES,
+    STORE
+} kind_t;
+
+static const char *const kind_words[] = {
+    "text",      "path",     "number", "size",    "duration",          "yes or no", "ADDR:PORT or unix:/path",
+    "log level", "ISO 4217", "URL",    "origins", "addresses or CIDR", "store"};
+
+typedef struct {
+    const char *name;
+    kind_t kind;
+    const char *fallback; /* the default; for STORE also the only value this build knows */
+    int64_t least, most;  /* NUMBER; SIZE in bytes; DURATION in ms */
+    bool secret;
+    const char *help;
+} row_t;
+
+/* clang-format off */
+static const row_t table[BC_KEY_COUNT] = {
+    [BC_DATA]            = {"BOOKCART_DATA", PATH, "", 0, 0, false, "folder that holds everything there is"},
+    [BC_LISTEN]          = {"BOOKCART_LISTEN", LISTEN, "127.0.0.1:8080", 0, 0, false, "address of the shop"},
+    [BC_OPS_LISTEN]      = {"BOOKCART_OPS_LISTEN", LISTEN, "127.0.0.1:0", 0, 0, false, "address of the edge's /healthz, /readyz, /metrics; port 0: any free one"},
+    [BC_PUBLIC_URL]      = {"BOOKCART_PUBLIC_URL", URL, "", 0, 0, false, "URL that customers reach the shop by; empty: http://LISTEN"},
+    [BC_TRUSTED_PROXIES] = {"BOOKCART_TRUSTED_PROXIES", PROXIES, "", 0, 0, false, "proxies in front whose X-Forwarded-For is believed"},
+    [BC_TLS_CERT]        = {"BOOKCART_TLS_CERT", PATH, "", 0, 0, false, "certificate chain (PEM); needs TLS_KEY"},
+    [BC_TLS_KEY]         = {"BOOKCART_TLS_KEY", PATH, "", 0, 0, false, "private key (PEM); needs TLS_CERT"},
+    [BC_WORKERS]         = {"BOOKCART_WORKERS", NUMBER, "0", 0, 256, false, "nginx workers; 0: one per core"},
+    [BC_SHOP_NAME]       = {"BOOKCART_SHOP_NAME", TEXT, "bookcart", 0, 0, false, "name of the shop"},
+    [BC_CURRENCY]        = {"BOOKCART_CURRENCY", CURRENCY, "EUR", 0, 0, false, "the shop's one currency"},
+    [BC_CORS_ORIGINS]    = {"BOOKCART_CORS_ORIGINS", ORIGINS, "", 0, 0, false, "exact origins that scripts may call from; empty: CORS is off"},
+    [BC_LOG_LEVEL]       = {"BOOKCART_LOG_LEVEL", LOG_LEVEL, "info", 0, 0, false, "least level that is written: debug, info, warn, error, alert"},
+
+    [BC_DATABASE]        = {"BOOKCART_DATABASE", STORE, "sqlite:", 0, 0, false, "database of auth and library"},
+    [BC_CART_STORE]      = {"BOOKCART_CART_STORE", STORE, "journal: => sqlite:carts.db", 0, 0, false, "commit point and base of the cart engine"},
+    [BC_EVENTS]          = {"BOOKCART_EVENTS", STORE, "local:", 0, 0, false, "event log"},
+    [BC_SEARCH]          = {"BOOKCART_SEARCH", STORE, "fts5:", 0, 0, false, "search engine"},
+    [BC_IMAGES]          = {"BOOKCART_IMAGES", STORE, "files:", 0, 0, false, "where covers and pictures are kept"},
+    [BC_PAYMENTS]        = {"BOOKCART_PAYMENTS", STORE, "sandbox:", 0, 0, false, "payment provider"},
+    [BC_MAIL]            = {"BOOKCART_MAIL", STORE, "files:", 0, 0, false, "where mail goes"},
+
+    [BC_ISSUER]             = {"BOOKCART_ISSUER", TEXT, "bookcart", 1, 0, false, "iss of access tokens"},
+    [BC_AUDIENCE]           = {"BOOKCART_AUDIENCE", TEXT, "bookcart", 1, 0, false, "aud of access tokens"},
+    [BC_ACCESS_TOKEN_LIFE]  = {"BOOKCART_ACCESS_TOKEN_LIFE", DURATION, "15m", 5 * S, 1 * H, false, "life of an access token"},
+    [BC_REFRESH_TOKEN_LIFE] = {"BOOKCART_REFRESH_TOKEN_LIFE", DURATION, "30d", 1 * MIN, 365 * DAY, false, "life of a refresh token"},
+    [BC_REFRESH_GRACE]      = {"BOOKCART_REFRESH_GRACE", DURATION, "20s", 0, 5 * MIN, false, "a used refresh token gives another pair for so long"},
+    [BC_KEY_PUBLISH]        = {"BOOKCART_KEY_PUBLISH", DURATION, "10m", 0, 7 * DAY, false, "a new signing key is published so long before it signs"},
+    [BC_SERVICE_KEY]        = {"BOOKCART_SERVICE_KEY", TEXT, "", 0, 0, true, "credential of calls between services; empty: DATA/keys/service.key"},
+
+    [BC_AUTH_LISTEN]      = {"BOOKCART_AUTH_LISTEN", LISTEN, "unix:@/run/auth.sock", 0, 0, false, "auth, for the edge"},
+    [BC_AUTH_INTERNAL]    = {"BOOKCART_AUTH_INTERNAL", LISTEN, "unix:@/run/auth-internal.sock", 0, 0, false, "auth, for other services and operations"},
+    [BC_LIBRARY_LISTEN]   = {"BOOKCART_LIBRARY_LISTEN", LISTEN, "unix:@/run/library.sock", 0, 0, false, "library, for the edge"},
+    [BC_LIBRARY_INTERNAL] = {"BOOKCART_LIBRARY_INTERNAL", LISTEN, "unix:@/run/library-internal.sock", 0, 0, false, "library, for other services and operations"},
+    [BC_CART_LINK]        = {"BOOKCART_CART_LINK", LISTEN, "unix:@/run/cart-link.sock", 0, 0, false, "cart service, the link for the edge's workers"},
+    [BC_CART_INTERNAL]    = {"BOOKCART_CART_INTERNAL", LISTEN, "unix:@/run/cart-internal.sock", 0, 0, false, "cart service, for other services and operations"},
+
+    [BC_HTTP_CONNECTIONS] = {"BOOKCART_HTTP_CONNECTIONS", NUMBER, "256", 4, 4096, false, "connections that one listener of a service serves at once"},
+    [BC_HTTP_TIMEOUT]     = {"BOOKCART_HTTP_TIMEOUT", DURATION, "75s", 1 * S, 1 * H, false, "a service closes a connection that was idle so long"},
+
+    [BC_RATE_LIMITS]       = {"BOOKCART_RATE_LIMITS", FLAG, "on", 0, 0, false, "limits per address and account; off only when every listener is on loopback"},
+    [BC_SANDBOX_PUBLIC]    = {"BOOKCART_SANDBOX_PUBLIC", FLAG, "no", 0, 0, false, "allows sandbox payments on a listener that is not loopback, for a demo"},
+    [BC_ARGON2_MEMORY]     = {"BOOKCART_ARGON2_MEMORY", SIZE, "64m", 64 * 1024, 4 * GB, false, "memory of one password hash"},
+    [BC_ARGON2_PASSES]     = {"BOOKCART_ARGON2_PASSES", NUMBER, "2", 1, 20, false, "passes of one password hash"},
+    [BC_ARGON2_CONCURRENT] = {"BOOKCART_ARGON2_CONCURRENT", NUMBER, "2", 1, 64, false, "password hashes computed at once"},
+    [BC_ARGON2_QUEUE]      = {"BOOKCART_ARGON2_QUEUE", NUMBER, "32", 0, 1024, false, "password hashes that may wait for their turn; more are answered 503"},
+
+    [BC_CART_ZONE]          = {"BOOKCART_CART_ZONE", SIZE, "128m", 1 * MB, 1024 * GB, false, "shared memory of the edge for seats"},
+    [BC_CART_BOOKS_ZONE]    = {"BOOKCART_CART_BOOKS_ZONE", SIZE, "32m", 1 * MB, 64 * GB, false, "shared memory of the edge for what carts show of books"},
+    [BC_CART_WRITE_TIMEOUT] = {"BOOKCART_CART_WRITE_TIMEOUT", DURATION, "5s", 50, 60 * S, false, "a change not confirmed by then is answered 503"},
+    [BC_CART_STALE_MAX]     = {"BOOKCART_CART_STALE_MAX", DURATION, "60s", 1 * S, 1 * H, false, "a seat that nobody vouches for is shown no longer than this"},
+    [BC_CART_NOTE_TTL]      = {"BOOKCART_CART_NOTE_TTL", DURATION, "10m", 1 * S, 1 * DAY, false, "a second request within it earns a seat"},
+    [BC_CART_SEAT_TTL]      = {"BOOKCART_CART_SEAT_TTL", DURATION, "10m", 1 * S, 7 * DAY, false, "a calm user's seat without interaction"},
+    [BC_CART_ACTIVE_TTL]    = {"BOOKCART_CART_ACTIVE_TTL", DURATION, "30m", 1 * S, 7 * DAY, false, "an active user's seat without interaction"},
+    [BC_CART_ACTIVE_HEAT]   = {"BOOKCART_CART_ACTIVE_HEAT", NUMBER, "6", 1, 100000, false, "requests a minute at which a user is active"},
+    [BC_CART_MEMORY]        = {"BOOKCART_CART_MEMORY", SIZE, "256m", 1 * MB, 1024 * GB, false, "memory of the cart engine for resident carts"},
+    [BC_CART_DIRTY_AGE_MAX] = {"BOOKCART_CART_DIRTY_AGE_MAX", DURATION, "10m", 1 * S, 1 * DAY, false, "a change is in the base no later than this"},
+    [BC_CART_CALM_AGE]      = {"BOOKCART_CART_CALM_AGE", DURATION, "30s", 0, 1 * DAY, false, "a calm cart goes to the base so long after its change"},
+    [BC_CART_JOURNAL_MAX]   = {"BOOKCART_CART_JOURNAL_MAX", SIZE, "1g", 16 * MB, 1024 * GB, false, "all segments of the cart journal together; then changes are refused"},
+    [BC_CART_SEGMENT]       = {"BOOKCART_CART_SEGMENT", SIZE, "64m", 1 * MB, 4 * GB, false, "one segment of the cart journal"},
+};
+/* clang-format on */
+
+typedef struct {
+    char *text; /* owned; NULL: the default */
+    int64_t number;
+    bool set;
+    char origin[160]; /* "bookcart.conf:12" for messages about combinations */
+} value_t;
+
+struct bc_config {
+    value_t values[BC_KEY_COUNT];
+    bool finished;
+};
+
+__attribute__((format(printf, 2, 3))) static bool refuse(char *reason, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(reason, BC_CONFIG_REASON_BYTES, format, arguments); /* a cut message is still one */
+    va_end(arguments);
+    return false;
+}
+
+bc_config_t *bc_config_create(void) {
+    return calloc(1, sizeof(bc_config_t));
+}
+
+void bc_config_destroy(bc_config_t *config) {
+    if (config == NULL) return;
+    for (int key = 0; key < BC_KEY_COUNT; key++) {
+        if (config->values[key].text == NULL) continue;
+        if (table[key].secret) bc_secret_wipe(config->values[key].text, strlen(config->values[key].text));
+        free(config->values[key].text);
+    }
+    free(config);
+}
+
+/* --- kinds: each says in a few words what is wrong, or NULL --- */
+
+static bool digits_only(const char *text, size_t length) {
+    for (size_t i = 0; i < length; i++) {
+        if (text[i] < '0' || text[i] > '9') return false;
+    }
+    return length > 0;
+}
+
+typedef struct {
+    const char *word;
+    int64_t factor;
+} unit_t;
+
+static const unit_t size_units[] = {{"", 1}, {"k", 1024}, {"m", MB}, {"g", GB}, {NULL, 0}};
+static const unit_t duration_units[] = {{"ms", 1}, {"s", S}, {"m", MIN}, {"h", H}, {"d", DAY}, {NULL, 0}};
+static const unit_t plain_units[] = {{"", 1}, {NULL, 0}};
+
+static const char *parse_quantity(const char *text, const unit_t *units, int64_t *result) {
+    size_t length = strspn(text, "0123456789");
+    if (length == 0) return "is not a number";
+    if (length > 18) return "is too large";
+    int64_t value = 0;
+    for (size_t i = 0; i < length; i++) value = value * 10 + (text[i] - '0');
+    if (value == 0 && text[length] == '\0') { /* zero needs no unit */
+        *result = 0;
+        return NULL;
+    }
+    for (const unit_t *unit = units; unit->word != NULL; unit++) {
+        if (strcasecmp(text + length, unit->word) != 0) continue;
+        if (__builtin_mul_overflow(value, unit->factor, result)) return "is too large";
+        return NULL;
+    }
+    if (units == size_units) return "needs a size such as 512k, 64m, 2g";
+    if (units == duration_units) return "needs a unit: ms, s, m, h or d";
+    return "is not a whole number";
+}
+
+static const char *parse_flag(const char *text, int64_t *result) {
+    if (strcmp(text, "yes") == 0 || strcmp(text, "on") == 0) {
+        *result = 1;
+    } else if (strcmp(text, "no") == 0 || strcmp(text, "off") == 0) {
+        *result = 0;
+    } else {
+        return "is neither yes, on, no nor off";
+    }
+    return NULL;
+}
+
+bool bc_listen_parse(const char *text, bc_listen_t *listen) {
+    bc_listen_t parsed = {.is_unix = false};
+    if (strncmp(text, "unix:", 5) == 0) {
+        size_t length = strlen(text + 5);
+        if (text[5] != '/' || length > 107) return false; /* sun_path has 108 bytes */
+        parsed.is_unix = true;
+        memcpy(parsed.address, text + 5, length + 1);
+        *listen = parsed;
+        return true;
+    }
+    const char *colon = strrchr(text, ':');
+    if (colon == NULL || strlen(colon + 1) > 5 || !digits_only(colon + 1, strlen(colon + 1))) return false;
+    long port = strtol(colon + 1, NULL, 10);
+    const char *start = text;
+    size_t length = (size_t)(colon - text);
+    bool bracketed = length >= 2 && text[0] == '[' && colon[-1] == ']';
+    if (bracketed) {
+        start++;
+        length -= 2;
+    }
+    if (port > 65535 || length == 0 || length >= INET6_ADDRSTRLEN) return false;
+    memcpy(parsed.address, start, length);
+    parsed.address[length] = '\0';
+    unsigned char binary[16];
+    if (inet_pton(bracketed ? AF_INET6 : AF_INET, parsed.address, binary) != 1) return false;
+    parsed.port = (uint16_t)port;
+    *listen = parsed;
+    return true;
+}
+
+bool bc_listen_is_loopback(const bc_listen_t *listen) {
+    return listen->is_unix || strncmp(listen->address, "127.", 4) == 0 || strcmp(listen->address, "::1") == 0;
+}
+
+static const char *judge_listen(const char *text) {
+    bc_listen_t ignored;
+    if (strncmp(text, "unix:@/", 7) == 0) return NULL; /* a default, before it is filled in */
+    if (strncmp(text, "unix:/", 6) == 0 && strlen(text) > 5 + 107)
+        return "is longer than a socket's path may be (107 bytes)";
+    return bc_listen_parse(text, &ignored)
+               ? NULL
+               : "is neither ADDR:PORT (a numeric address, [..] around IPv6) nor unix:/path";
+}
+
+static const char *judge_url(const char *text) {
+    if (text[0] == '\0') return NULL;
+    size_t scheme = strncmp(text, "https://", 8) == 0 ? 8 : strncmp(text, "http://", 7) == 0 ? 7 : 0;
+    if (scheme == 0) return "does not begin with http:// or https://";
+    size_t host = strcspn(text + scheme, "/?#");
+    if (host == 0) return "names no host";
+    if (text[scheme + host] != '\0') return "has more than scheme, host and port (no slash at the end)";
+    if (strpbrk(text, " \t\"'\\{};$@") != NULL) return "has a character that a URL's host has not";
+    return NULL;
+}
+
+/* Every word of a list, in turn, into `word`; false at the end. */
+static bool next_word(const char **rest, char *word, size_t size, bool *too_long) {
+    *rest += strspn(*rest, ", \t");
+    size_t length = strcspn(*rest, ", \t");
+    if (length == 0) return false;
+    *too_long = length >= size;
+    if (*too_long) return false;
+    memcpy(word, *rest, length);
+    word[length] = '\0';
+    *rest += length;
+    return true;
+}
+
+static const char *judge_origins(const char *text) {
+    char word[300];
+    bool too_long = false;
+    while (next_word(&text, word, sizeof(word), &too_long)) {
+        if (strcmp(word, "null") == 0) return "may not name the origin null";
+        if (strchr(word, '*') != NULL) return "takes exact origins, no *";
+        if (judge_url(word) != NULL) return "has an entry that is no origin (https://host[:port])";
+    }
+    return too_long ? "has an entry that is too long" : NULL;
+}
+
+static const char *judge_proxies(const char *text) {
+    char word[64];
+    bool too_long = false;
+    while (next_word(&text, word, sizeof(word), &too_long)) {
+        char *slash = strchr(word, '/');
+        if (slash != NULL) *slash = '\0';
+        unsigned char binary[16];
+        int bits_max = inet_pton(AF_INET, word, binary) == 1 ? 32 : inet_pton(AF_INET6, word, binary) == 1 ? 128 : 0;
+        if (bits_max == 0) return "has an entry that is no address";
+        if (slash == NULL) continue;
+        if (strlen(slash + 1) > 3 || !digits_only(slash + 1, strlen(slash + 1)) || atoi(slash + 1) > bits_max)
+            return "has an entry with a wrong prefix length";
+    }
+    return too_long ? "has an entry that is no address" : NULL;
+}
+
+/* Blanks around => are free; everything else must be the one value that this build has an engine for. */
+static const char *judge_store(bc_key_t key, const char *text) {
+    static const char *const later[] = {"mysql://", "redis://",      "kafka://", "http://", "https://",
+                                        "s3://",    "cloudinary://", "stripe:",  "smtp://", NULL};
+    char squeezed[BC_CONFIG_VALUE_MAX + 1], known[128];
+    size_t length = 0;
+    for (const char *c = text; *c != '\0' && length < sizeof(squeezed) - 1; c++) {
+        if (*c != ' ' && *c != '\t') squeezed[length++] = *c;
+    }
+    squeezed[length] = '\0';
+    length = 0;
+    for (const char *c = table[key].fallback; *c != '\0'; c++) {
+        if (*c != ' ') known[length++] = *c;
+    }
+    known[length] = '\0';
+    if (strcmp(squeezed, known) == 0) return NULL;
+    for (int i = 0; later[i] != NULL; i++) {
+        if (strstr(squeezed, later[i]) != NULL) return "names an engine that is not supported by this build";
+    }
+    return "is not a store that this build knows";
+}
+
+static const char *judge(bc_key_t key, const char *text, int64_t *number) {
+    const row_t *row = &table[key];
+    bc_log_level_t level;
+    switch (row->kind) {
+    case TEXT:
+        return row->least > 0 && text[0] == '\0' ? "may not be empty" : NULL;
+    case PATH:
+        return NULL;
+    case NUMBER:
+        return parse_quantity(text, plain_units, number);
+    case SIZE:
+        return parse_quantity(text, size_units, number);
+    case DURATION:
+        return parse_quantity(text, duration_units, number);
+    case FLAG:
+        return parse_flag(text, number);
+    case LISTEN:
+        return judge_listen(text);
+    case LOG_LEVEL:
+        return bc_log_level_parse(text, &level) ? NULL : "is none of debug, info, warn, error, alert";
+    case CURRENCY:
+        return strlen(text) == 3 && strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 3 ? NULL
+                                                                                    : "is no ISO 4217 code such as EUR";
+    case URL:
+        return judge_url(text);
+    case ORIGINS:
+        return judge_origins(text);
+    case PROXIES:
+        return judge_proxies(text);
+    case STORE:
+        return judge_store(key, text);
+    }
+    return "has no kind";
+}
+
+static bool take(bc_config_t *config, bc_key_t key, const char *text, size_t length, const char *origin, char *reason) {
+    const row_t *row = &table[key];
+    char value[BC_CONFIG_VALUE_MAX + 1];
+    if (length > BC_CONFIG_VALUE_MAX)
+        return refuse(reason, "%s: %s: is longer than %d bytes", origin, row->name, BC_CONFIG_VALUE_MAX);
+    memcpy(value, text, length);
+    value[length] = '\0';
+    bool good = false;
+    for (size_t i = 0; i < length; i++) {
+        if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f) {
+            (void)refuse(reason, "%s: %s: has a control character", origin, row->name);
+            goto end;
+        }
+    }
+    int64_t number = 0;
+    const char *wrong = judge(key, value, &number);
+    if (wrong != NULL) {
+        /* A store may carry a password, so values are shown only where none can be. */
+        if (row->secret || row->kind == STORE) {
+            (void)refuse(reason, "%s: %s: %s", origin, row->name, wrong);
+        } else {
+            (void)refuse(reason, "%s: %s: \"%.80s\" %s", origin, row->name, value, wrong);
+        }
+        goto end;
+    }
+    bool ranged = row->kind == NUMBER || row->kind == SIZE || row->kind == DURATION;
+    if (ranged && (number < row->least || number > row->most)) {
+        (void)refuse(reason, "%s: %s: \"%.80s\" is not between %lld and %lld%s", origin, row->name, value,
+                     (long long)row->least, (long long)row->most,
+                     row->kind == SIZE       ? " bytes"
+                     : row->kind == DURATION ? " ms"
+                                             : "");
+        goto end;
+    }
+    char *kept = strdup(value);
+    if (kept == NULL) {
+        (void)refuse(reason, "%s: %s: no memory", origin, row->name);
+        goto end;
+    }
+    free(config->values[key].text);
+    config->values[key].text = kept;
+    config->values[key].number = number;
+    config->values[key].set = true;
+    (void)snprintf(config->values[key].origin, sizeof(config->values[key].origin), "%s", origin); /* cut is fine */
+    good = true;
+end:
+    if (row->secret) bc_secret_wipe(value, sizeof(value));
+    return good;
+}
+
+/* Finds `name`, or NAME of NAME_FILE for a secret. -1: no such key. */
+static int find_key(const char *name, size_t length, bool *from_file) {
+    for (int key = 0; key < BC_KEY_COUNT; key++) {
+        size_t own = strlen(table[key].name);
+        if (length < own || memcmp(name, table[key].name, own) != 0) continue;
+        *from_file = table[key].secret && length == own + 5 && memcmp(name + own, "_FILE", 5) == 0;
+        if (length == own || *from_file) return key;
+    }
+    return -1;
+}
+
+static bool take_named(bc_config_t *config, const char *name, size_t name_length, const char *text, size_t length,
+                       const char *origin, char *reason) {
+    bool from_file = false;
+    int key = find_key(name, name_length, &from_file);
+    if (key < 0)
+        return refuse(reason, "%s: %.*s: is no setting", origin, (int)(name_length > 80 ? 80 : name_length), name);
+    if (!from_file) return take(config, (bc_key_t)key, text, length, origin, reason);
+
+    char path[BC_CONFIG_VALUE_MAX + 1], secret[BC_SECRET_MAX];
+    if (length > BC_CONFIG_VALUE_MAX) return refuse(reason, "%s: %s_FILE: is too long", origin, table[key].name);
+    memcpy(path, text, length);
+    path[length] = '\0';
+    if (!bc_secret_load(path, secret, sizeof(secret)))
+        return refuse(reason, "%s: %s_FILE: cannot read a secret from %.200s: %s", origin, table[key].name, path,
+                      strerror(errno));
+    bool good = take(config, (bc_key_t)key, secret, strlen(secret), origin, reason);
+    bc_secret_wipe(secret, sizeof(secret));
+    return good;
+}
+
+/* --- sources --- */
+
+static void trim(const char **start, size_t *length) {
+    while (*length > 0 && strchr(" \t\r", (*start)[0]) != NULL && (*start)[0] != '\0') (*start)++, (*length)--;
+    while (*length > 0 && strchr(" \t\r", (*start)[*length - 1]) != NULL && (*start)[*length - 1] != '\0') (*length)--;
+}
+
+static bool read_line(bc_config_t *config, const char *origin, const char *line, size_t length, bool seen[BC_KEY_COUNT],
+                      char *reason) {
+    trim(&line, &length);
+    if (length == 0 || line[0] == '#') return true;
+    if (length > BC_CONFIG_LINE_MAX)
+        return refuse(reason, "%s: line is longer than %d characters", origin, BC_CONFIG_LINE_MAX);
+    if (memchr(line, '\0', length) != NULL) return refuse(reason, "%s: line has a zero byte", origin);
+    const char *equals = memchr(line, '=', length);
+    if (equals == NULL) return refuse(reason, "%s: is not of the form KEY = value", origin);
+    const char *name = line, *text = equals + 1;
+    size_t name_length = (size_t)(equals - line), text_length = length - name_length - 1;
+    trim(&name, &name_length);
+    trim(&text, &text_length);
+    if (name_length == 0) return refuse(reason, "%s: is not of the form KEY = value", origin);
+    bool from_file = false;
+    int key = find_key(name, name_length, &from_file);
+    if (key >= 0 && seen[key]) return refuse(reason, "%s: %s: is given twice in this file", origin, table[key].name);
+    if (key >= 0) seen[key] = true;
+    return take_named(config, name, name_length, text, text_length, origin, reason);
+}
+
+bool bc_config_read_text(bc_config_t *config, const char *name, const char *text, size_t length,
+                         char reason[BC_CONFIG_REASON_BYTES]) {
+    assert(!config->finished);
+    bool seen[BC_KEY_COUNT] = {false};
+    int number = 0;
+    while (length > 0) {
+        const char *end = memchr(text, '\n', length);
+        size_t line = end == NULL ? length : (size_t)(end - text);
+        char origin[160];
+        number++;
+        (void)snprintf(origin, sizeof(origin), "%.140s:%d", name, number);
+        if (!read_line(config, origin, text, line, seen, reason)) return false;
+        size_t step = end == NULL ? line : line + 1;
+        text += step;
+        length -= step;
+    }
+    return true;
+}
+
+bool bc_config_read_file(bc_config_t *config, const char *path, char reason[BC_CONFIG_REASON_BYTES]) {
+    char *text = NULL;
+    size_t length = 0;
+    if (!bc_files_read(path, BC_CONFIG_FILE_MAX, &text, &length))
+        return refuse(reason, "%.300s: cannot be read: %s", path, strerror(errno));
+    bool good = bc_config_read_text(config, path, text, length, reason);
+    bc_secret_wipe(text, length);
+    free(text);
+    return good;
+}
+
+bool bc_config_read_environment(bc_config_t *config, char *const *environment, char reason[BC_CONFIG_REASON_BYTES]) {
+    assert(!config->finished);
+    for (; *environment != NULL; environment++) {
+        const char *entry = *environment, *equals = strchr(entry, '=');
+        if (equals == NULL || strncmp(entry, "BOOKCART_", 9) != 0 || strncmp(entry, "BOOKCART_TEST_", 14) == 0)
+            continue;
+        if (!take_named(config, entry, (size_t)(equals - entry), equals + 1, strlen(equals + 1), "environment", reason))
+            return false;
+    }
+    return true;
+}
+
+bool bc_config_set(bc_config_t *config, bc_key_t key, const char *value, const char *option,
+                   char reason[BC_CONFIG_REASON_BYTES]) {
+    assert(!config->finished);
+    return take(config, key, value, strlen(value), option, reason);
+}
+
+/* --- the end of reading --- */
+
+static bool keep_default(bc_config_t *config, bc_key_t key, char *reason) {
+    const char *fallback = table[key].fallback;
+    char filled[BC_FILES_PATH_MAX + 64];
+    if (strncmp(fallback, "unix:@/", 7) == 0) {
+        const char *data = bc_config_text(config, BC_DATA);
+        if (data[0] == '\0') fallback = ""; /* no data folder: such a listener must be named to be used */
+        if (data[0] != '\0') {
+            (void)snprintf(filled, sizeof(filled), "unix:%s/%s", data, fallback + 7);
+            fallback = filled;
+            if (judge_listen(filled) != NULL)
+                return refuse(reason,
+                              "%s: %s: %.200s is too long a path for sockets below it (107 bytes); name listeners",
+                              config->values[BC_DATA].origin, table[BC_DATA].name, data);
+        }
+    }
+    config->values[key].text = strdup(fallback);
+    if (config->values[key].text == NULL) return refuse(reason, "no memory");
+    if (fallback[0] != '\0') {
+        const char *wrong = judge(key, fallback, &config->values[key].number);
+        assert(wrong == NULL); /* a default in the table that its own row refuses */
+        (void)wrong;
+    }
+    return true;
+}
+
+static bool make_data_absolute(bc_config_t *config, char *reason) {
+    value_t *data = &config->values[BC_DATA];
+    if (data->text == NULL || data->text[0] == '\0' || data->text[0] == '/') return true;
+    char here[BC_FILES_PATH_MAX], whole[BC_FILES_PATH_MAX * 2];
+    if (getcwd(here, sizeof(here)) == NULL)
+        return refuse(reason, "%s: %s: no current folder: %s", data->origin, table[BC_DATA].name, strerror(errno));
+    (void)snprintf(whole, sizeof(whole), "%s/%s", here, data->text);
+    char *kept = strdup(whole);
+    if (kept == NULL) return refuse(reason, "no memory");
+    free(data->text);
+    data->text = kept;
+    return true;
+}
+
+static const bc_key_t all_listeners[] = {BC_LISTEN,         BC_OPS_LISTEN,       BC_AUTH_LISTEN, BC_AUTH_INTERNAL,
+                                         BC_LIBRARY_LISTEN, BC_LIBRARY_INTERNAL, BC_CART_LINK,   BC_CART_INTERNAL};
+
+/* The first listener that others than this machine can reach, or NULL. */
+static const char *public_listener(const bc_config_t *config) {
+    for (size_t i = 0; i < sizeof(all_listeners) / sizeof(all_listeners[0]); i++) {
+        bc_listen_t listen;
+        if (bc_listen_parse(bc_config_text(config, all_listeners[i]), &listen) && !bc_listen_is_loopback(&listen))
+            return table[all_listeners[i]].name;
+    }
+    return NULL;
+}
+
+static const char *origin_of(const bc_config_t *config, bc_key_t key) {
+    return config->values[key].set ? config->values[key].origin : "default";
+}
+
+static bool judge_combinations(const bc_config_t *config, char *reason) {
+    const char *open = public_listener(config);
+    if (open != NULL && !bc_config_flag(config, BC_RATE_LIMITS))
+        return refuse(reason, "%s: BOOKCART_RATE_LIMITS: off is refused while %s is not on loopback",
+                      origin_of(config, BC_RATE_LIMITS), open);
+    /* Sandbox payments are the default and no payment service exists to serve them: only asking for them by name is judged. */
+    if (open != NULL && config->values[BC_PAYMENTS].set && !bc_config_flag(config, BC_SANDBOX_PUBLIC))
+        return refuse(reason,
+                      "%s: BOOKCART_PAYMENTS: sandbox: is refused while %s is not on loopback (BOOKCART_SANDBOX_PUBLIC "
+                      "= yes allows it)",
+                      origin_of(config, BC_PAYMENTS), open);
+    bool cert = bc_config_text(config, BC_TLS_CERT)[0] != '\0', key = bc_config_text(config, BC_TLS_KEY)[0] != '\0';
+    if (cert != key)
+        return refuse(reason, "%s: %s: needs %s beside it", origin_of(config, cert ? BC_TLS_CERT : BC_TLS_KEY),
+                      table[cert ? BC_TLS_CERT : BC_TLS_KEY].name, table[cert ? BC_TLS_KEY : BC_TLS_CERT].name);
+    if (bc_config_number(config, BC_REFRESH_TOKEN_LIFE) < bc_config_number(config, BC_ACCESS_TOKEN_LIFE))
+        return refuse(reason, "%s: BOOKCART_REFRESH_TOKEN_LIFE: is shorter than an access token's",
+                      origin_of(config, BC_REFRESH_TOKEN_LIFE));
+    if (bc_config_number(config, BC_CART_SEGMENT) * 2 > bc_config_number(config, BC_CART_JOURNAL_MAX))
+        return refuse(reason, "%s: BOOKCART_CART_JOURNAL_MAX: has no room for two segments (BOOKCART_CART_SEGMENT)",
+                      origin_of(config, BC_CART_JOURNAL_MAX));
+    if (bc_config_number(config, BC_CART_CALM_AGE) > bc_config_number(config, BC_CART_DIRTY_AGE_MAX))
+        return refuse(reason, "%s: BOOKCART_CART_CALM_AGE: is longer than BOOKCART_CART_DIRTY_AGE_MAX",
+                      origin_of(config, BC_CART_CALM_AGE));
+    for (size_t i = 0; i < sizeof(all_listeners) / sizeof(all_listeners[0]); i++) {
+        const char *one = bc_config_text(config, all_listeners[i]);
+        size_t length = strlen(one);
+        if (one[0] == '\0' || (length > 2 && strcmp(one + length - 2, ":0") == 0)) continue;
+        for (size_t j = 0; j < i; j++) {
+            if (strcmp(one, bc_config_text(config, all_listeners[j])) == 0)
+                return refuse(reason, "%s: %s: is the same as %s", origin_of(config, all_listeners[i]),
+                              table[all_listeners[i]].name, table[all_listeners[j]].name);
+        }
+    }
+    return true;
+}
+
+bool bc_config_finish(bc_config_t *config, char reason[BC_CONFIG_REASON_BYTES]) {
+    assert(!config->finished);
+    if (!make_data_absolute(config, reason)) return false;
+    for (int key = 0; key < BC_KEY_COUNT; key++) {
+        if (config->values[key].text == NULL && !keep_default(config, (bc_key_t)key, reason)) return false;
+    }
+    if (!judge_combinations(config, reason)) return false;
+    config->finished = true;
+    return true;
+}
+
+bool bc_config_load(bc_config_t **config, const char *file, char *const *environment, const char *data,
+                    char reason[BC_CONFIG_REASON_BYTES]) {
+    bc_config_t *made = bc_config_create();
+    if (made == NULL) return refuse(reason, "no memory");
+    if ((file == NULL || bc_config_read_file(made, file, reason)) &&
+        (environment == NULL || bc_config_read_environment(made, environment, reason)) &&
+        (data == NULL || bc_config_set(made, BC_DATA, data, "--data", reason)) && bc_config_finish(made, reason)) {
+        *config = made;
+        return true;
+    }
+    bc_config_destroy(made);
+    return false;
+}
+
+/* --- values --- */
+
+const char *bc_config_text(const bc_config_t *config, bc_key_t key) {
+    assert(key < BC_KEY_COUNT);
+    return config->values[key].text == NULL ? "" : config->values[key].text;
+}
+
+int64_t bc_config_number(const bc_config_t *config, bc_key_t key) {
+    assert(key < BC_KEY_COUNT);
+    assert(table[key].kind == NUMBER || table[key].kind == SIZE || table[key].kind == DURATION);
+    return config->values[key].number;
+}
+
+bool bc_config_flag(const bc_config_t *config, bc_key_t key) {
+    assert(key < BC_KEY_COUNT);
+    assert(table[key].kind == FLAG);
+    return config->values[key].number != 0;
+}
+
+const char *bc_config_name(bc_key_t key) {
+    assert(key < BC_KEY_COUNT);
+    return table[key].name;
+}
+
+bool bc_config_is_set(const bc_config_t *config, bc_key_t key) {
+    assert(key < BC_KEY_COUNT);
+    return config->values[key].set;
+}
+
+bool bc_config_path(const bc_config_t *config, const char *relative, char *path, size_t size) {
+    int length = snprintf(path, size, "%s/%s", bc_config_text(config, BC_DATA), relative);
+    return length > 0 && (size_t)length < size;
+}
+
+void bc_config_print(const bc_config_t *config, FILE *out) {
+    for (int key = 0; key < BC_KEY_COUNT; key++) {
+        const char *text = bc_config_text(config, (bc_key_t)key);
+        bool hide = table[key].secret && text[0] != '\0';
+        (void)fprintf(out, "%s = %s\n", table[key].name, hide ? "***" : text); /* the caller looks at ferror */
+    }
+}
+
+static void print_limit(FILE *out, const row_t *row, int64_t value) {
+    const unit_t *units = row->kind == SIZE ? size_units : row->kind == DURATION ? duration_units : plain_units;
+    const unit_t *best = units;
+    for (const unit_t *unit = units; unit->word != NULL; unit++) {
+        if (value != 0 && value % unit->factor == 0) best = unit;
+    }
+    (void)fprintf(out, "%lld%s", (long long)(value / best->factor), value == 0 ? "" : best->word);
+}
+
+void bc_config_print_reference(FILE *out) {
+    (void)fprintf(out, "| setting | kind | default | range | meaning |\n| --- | --- | --- | --- | --- |\n");
+    for (int key = 0; key < BC_KEY_COUNT; key++) {
+        const row_t *row = &table[key];
+        const char *fallback = strncmp(row->fallback, "unix:@/", 7) == 0 ? row->fallback + 7 : row->fallback;
+        (void)fprintf(out, "| `%s` | %s%s | %s%s%s%s | ", row->name, kind_words[row->kind],
+                      row->secret ? ", secret (also `_FILE`)" : "", fallback[0] == '\0' ? "" : "`",
+                      fallback == row->fallback ? "" : "unix:DATA/", fallback, fallback[0] == '\0' ? "" : "`");
+        if (row->kind == NUMBER || row->kind == SIZE || row->kind == DURATION) {
+            print_limit(out, row, row->least);
+            (void)fprintf(out, "…");
+            print_limit(out, row, row->most);
+        }
+        (void)fprintf(out, " | %s |\n", row->help);
+    }
+}

@@ -1,0 +1,369 @@
+#include "platform/bc_db.h"
+
+#include "platform/bc_log.h"
+#include "platform/bc_service.h"
+#include "platform/bc_time.h"
+
+#include <assert.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <sqlite3.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+struct bc_statement {
+    bc_db_t *db;     /* borrowed: its owner */
+    const char *sql; /* borrowed: a literal, the cache's key */
+    sqlite3_stmt *handle;
+    bool taken;
+    bc_db_result_t bind_error; /* BC_DB_OK, or what a bind met */
+};
+
+struct bc_db {
+    pthread_mutex_t lock;
+    sqlite3 *handle; /* NULL once closed by a failed commit */
+    bc_statement_t *statements[BC_DB_STATEMENTS_MAX];
+    int used;
+    bool entered;         /* under lock */
+    bool in_transaction;  /* under lock */
+    bc_db_result_t stuck; /* first error since enter; under lock */
+};
+
+static _Thread_local int statements_of_thread;
+
+int bc_db_count(void) {
+    return statements_of_thread;
+}
+
+void bc_db_count_reset(void) {
+    statements_of_thread = 0;
+}
+
+static bc_db_result_t result_of(int code) {
+    switch (code & 0xff) {
+    case SQLITE_OK:
+        return BC_DB_OK;
+    case SQLITE_ROW:
+        return BC_DB_ROW;
+    case SQLITE_DONE:
+        return BC_DB_DONE;
+    case SQLITE_CONSTRAINT:
+        return BC_DB_CONSTRAINT;
+    case SQLITE_FULL:
+    case SQLITE_IOERR:
+        return BC_DB_FULL;
+    default:
+        return BC_DB_FAILED;
+    }
+}
+
+/* Keeps the first error of this entry and logs it. */
+static bc_db_result_t stick(bc_db_t *db, const char *where, int code) {
+    bc_db_result_t result = result_of(code);
+    assert(result != BC_DB_OK && result != BC_DB_ROW && result != BC_DB_DONE && result != BC_DB_CONSTRAINT);
+    if (db->stuck == BC_DB_OK) db->stuck = result;
+    bc_log(BC_LOG_ERROR, "database-error", bc_f_text("at", where), bc_f_text("reason", sqlite3_errstr(code)),
+           bc_f_text("message", db->handle == NULL ? "" : sqlite3_errmsg(db->handle)));
+    return result;
+}
+
+static int execute(sqlite3 *handle, const char *sql) {
+    int code = sqlite3_exec(handle, sql, NULL, NULL, NULL);
+    if (code != SQLITE_OK)
+        bc_log(BC_LOG_ERROR, "database-error", bc_f_text("at", "exec"), bc_f_text("message", sqlite3_errmsg(handle)));
+    return code;
+}
+
+/* --- open and migrate --- */
+
+static int64_t read_number(sqlite3 *handle, const char *sql) {
+    sqlite3_stmt *statement = NULL;
+    int64_t number = -1;
+    if (sqlite3_prepare_v2(handle, sql, -1, &statement, NULL) == SQLITE_OK && sqlite3_step(statement) == SQLITE_ROW)
+        number = sqlite3_column_int64(statement, 0);
+    (void)sqlite3_finalize(statement); /* repeats the step's error, which number = -1 tells */
+    return number;
+}
+
+static bool note_migration(sqlite3 *handle, int number, const char *name) {
+    sqlite3_stmt *statement = NULL;
+    bool good = sqlite3_prepare_v2(handle, "INSERT INTO migrations(number, name, applied_ms) VALUES(?, ?, ?)", -1,
+                                   &statement, NULL) == SQLITE_OK &&
+                sqlite3_bind_int(statement, 1, number) == SQLITE_OK &&
+                sqlite3_bind_text(statement, 2, name, -1, SQLITE_TRANSIENT) == SQLITE_OK &&
+                sqlite3_bind_int64(statement, 3, bc_time_ms()) == SQLITE_OK && sqlite3_step(statement) == SQLITE_DONE;
+    (void)sqlite3_finalize(statement);
+    return good;
+}
+
+static bc_db_result_t migrate(sqlite3 *handle, const char *path, const bc_migration_t *migrations) {
+    if (execute(handle, "CREATE TABLE IF NOT EXISTS migrations(number INTEGER PRIMARY KEY, name VARCHAR(100) NOT NULL, "
+                        "applied_ms INTEGER NOT NULL)") != SQLITE_OK)
+        return BC_DB_FAILED;
+    int64_t applied = read_number(handle, "SELECT COALESCE(MAX(number), 0) FROM migrations");
+    if (applied < 0) return BC_DB_FAILED;
+    int64_t known = 0;
+    while (migrations[known].sql != NULL) known++;
+    if (applied > known) {
+        bc_log(BC_LOG_ERROR, "schema-is-newer", bc_f_text("path", path), bc_f_int("schema", applied),
+               bc_f_int("known", known));
+        return BC_DB_NEWER;
+    }
+    for (int64_t i = applied; i < known; i++) {
+        if (execute(handle, "BEGIN IMMEDIATE") != SQLITE_OK) return BC_DB_FAILED;
+        if (execute(handle, migrations[i].sql) != SQLITE_OK ||
+            !note_migration(handle, (int)i + 1, migrations[i].name) || execute(handle, "COMMIT") != SQLITE_OK) {
+            (void)sqlite3_exec(handle, "ROLLBACK", NULL, NULL, NULL); /* the caller closes the file */
+            return BC_DB_FAILED;
+        }
+        bc_log(BC_LOG_INFO, "migrated", bc_f_text("path", path), bc_f_int("number", i + 1),
+               bc_f_text("name", migrations[i].name));
+    }
+    return BC_DB_OK;
+}
+
+/* SQLite makes files with the umask's mode: made here first, they are the owner's alone. */
+static bool make_private(const char *path) {
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0) return false;
+    (void)close(fd);
+    return true;
+}
+
+bc_db_result_t bc_db_open(const char *path, const bc_migration_t *migrations, bc_db_t **db) {
+    bc_db_result_t result = BC_DB_FAILED;
+    bc_db_t *made = calloc(1, sizeof(*made));
+    if (made == NULL || !make_private(path) ||
+        sqlite3_open_v2(path, &made->handle, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE,
+                        NULL) != SQLITE_OK ||
+        sqlite3_busy_timeout(made->handle, 5000) != SQLITE_OK || /* a backup's reader may hold it for a moment */
+        execute(made->handle, "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA foreign_keys=ON; "
+                              "PRAGMA temp_store=MEMORY; PRAGMA trusted_schema=OFF") != SQLITE_OK ||
+        read_number(made->handle, "PRAGMA synchronous") != 2 || read_number(made->handle, "PRAGMA foreign_keys") != 1)
+        goto fail;
+    result = migrate(made->handle, path, migrations);
+    if (result != BC_DB_OK) goto fail;
+    (void)pthread_mutex_init(&made->lock, NULL); /* a default mutex: cannot fail */
+    *db = made;
+    return BC_DB_OK;
+fail:
+    bc_log(BC_LOG_ERROR, "database-not-opened", bc_f_text("path", path),
+           bc_f_text("reason", made != NULL && made->handle != NULL ? sqlite3_errmsg(made->handle) : "file or memory"));
+    if (made != NULL) (void)sqlite3_close(made->handle);
+    free(made);
+    return result;
+}
+
+static void drop_statements(bc_db_t *db) {
+    for (int i = 0; i < db->used; i++) {
+        (void)sqlite3_finalize(db->statements[i]->handle); /* repeats an error that was answered already */
+        db->statements[i]->handle = NULL;
+    }
+}
+
+void bc_db_close(bc_db_t *db) {
+    if (db == NULL) return;
+    assert(!db->entered);
+    drop_statements(db);
+    for (int i = 0; i < db->used; i++) free(db->statements[i]);
+    if (db->handle != NULL && sqlite3_close(db->handle) != SQLITE_OK)
+        bc_log(BC_LOG_ALERT, "database-left-open", bc_f_text("message", sqlite3_errmsg(db->handle)));
+    (void)pthread_mutex_destroy(&db->lock);
+    free(db);
+}
+
+bool bc_db_is_open(bc_db_t *db) {
+    (void)pthread_mutex_lock(&db->lock);
+    bool open = db->handle != NULL;
+    (void)pthread_mutex_unlock(&db->lock);
+    return open;
+}
+
+/* --- entries and transactions --- */
+
+void bc_db_enter(bc_db_t *db) {
+    (void)pthread_mutex_lock(&db->lock); /* a default mutex: fails only on our own misuse */
+    assert(!db->entered);
+    db->entered = true;
+    db->stuck = db->handle == NULL ? BC_DB_CLOSED : BC_DB_OK;
+}
+
+void bc_db_leave(bc_db_t *db) {
+    assert(db->entered);
+    assert(!db->in_transaction);
+    db->entered = false;
+    (void)pthread_mutex_unlock(&db->lock);
+}
+
+bc_db_result_t bc_db_begin(bc_db_t *db) {
+    bc_db_enter(db);
+    bc_db_result_t result = db->stuck;
+    if (result == BC_DB_OK) {
+        int code = sqlite3_exec(db->handle, "BEGIN IMMEDIATE", NULL, NULL, NULL);
+        if (code != SQLITE_OK) result = stick(db, "begin", code);
+    }
+    if (result != BC_DB_OK) {
+        bc_db_leave(db);
+        return result;
+    }
+    db->in_transaction = true;
+    return BC_DB_OK;
+}
+
+void bc_db_rollback(bc_db_t *db) {
+    assert(db->in_transaction);
+    /* SQLite may have rolled back by itself after a full disk; then there is nothing to undo. */
+    if (db->handle != NULL && sqlite3_get_autocommit(db->handle) == 0 &&
+        sqlite3_exec(db->handle, "ROLLBACK", NULL, NULL, NULL) != SQLITE_OK)
+        bc_log(BC_LOG_ERROR, "rollback-failed", bc_f_text("message", sqlite3_errmsg(db->handle)));
+    db->in_transaction = false;
+    bc_db_leave(db);
+}
+
+bc_db_result_t bc_db_commit(bc_db_t *db) {
+    assert(db->in_transaction);
+    if (db->stuck != BC_DB_OK) {
+        bc_db_result_t result = db->stuck;
+        bc_db_rollback(db);
+        return result;
+    }
+    int code = sqlite3_exec(db->handle, "COMMIT", NULL, NULL, NULL);
+    bc_db_result_t result = BC_DB_OK;
+    if (code != SQLITE_OK) {
+        result = stick(db, "commit", code);
+        /* What is on the disk is unknown now: nothing is tried again on this connection (invariant 3). */
+        bc_log(BC_LOG_ERROR, "commit-failed-database-closed", bc_f_text("reason", sqlite3_errstr(code)));
+        drop_statements(db);
+        (void)sqlite3_close_v2(db->handle); /* the process ends; the successor recovers from the files */
+        db->handle = NULL;
+        bc_service_fail("a commit failed");
+    }
+    db->in_transaction = false;
+    bc_db_leave(db);
+    return result;
+}
+
+/* --- statements --- */
+
+static bc_statement_t *find_statement(bc_db_t *db, const char *sql) {
+    for (int i = 0; i < db->used; i++) {
+        if (db->statements[i]->sql == sql && !db->statements[i]->taken) return db->statements[i];
+    }
+    return NULL;
+}
+
+bc_statement_t *bc_db_prepare(bc_db_t *db, const char *sql) {
+    assert(db->entered);
+    if (db->stuck != BC_DB_OK) return NULL;
+    bc_statement_t *statement = find_statement(db, sql);
+    if (statement == NULL) {
+        assert(db->used < BC_DB_STATEMENTS_MAX); /* SQL texts are literals: their number is known when we write them */
+        statement = calloc(1, sizeof(*statement));
+        if (statement == NULL) {
+            (void)stick(db, "prepare", SQLITE_NOMEM);
+            return NULL;
+        }
+        int code = sqlite3_prepare_v3(db->handle, sql, -1, SQLITE_PREPARE_PERSISTENT, &statement->handle, NULL);
+        if (code != SQLITE_OK) {
+            (void)stick(db, sql, code);
+            free(statement);
+            return NULL;
+        }
+        statement->db = db;
+        statement->sql = sql;
+        db->statements[db->used++] = statement;
+    }
+    statement->taken = true;
+    statement->bind_error = BC_DB_OK;
+    return statement;
+}
+
+static void check_bind(bc_statement_t *statement, int code) {
+    if (code != SQLITE_OK && statement->bind_error == BC_DB_OK)
+        statement->bind_error = stick(statement->db, "bind", code);
+}
+
+void bc_bind_int(bc_statement_t *statement, int index, int64_t value) {
+    if (statement != NULL) check_bind(statement, sqlite3_bind_int64(statement->handle, index, value));
+}
+
+void bc_bind_text(bc_statement_t *statement, int index, const char *text) {
+    if (statement != NULL)
+        check_bind(statement, sqlite3_bind_text(statement->handle, index, text, -1, SQLITE_TRANSIENT));
+}
+
+void bc_bind_bytes(bc_statement_t *statement, int index, const void *bytes, size_t length) {
+    if (statement != NULL)
+        check_bind(statement, sqlite3_bind_blob64(statement->handle, index, bytes, length, SQLITE_TRANSIENT));
+}
+
+void bc_bind_id(bc_statement_t *statement, int index, const cart_id_t *id) {
+    bc_bind_bytes(statement, index, id->bytes, sizeof(id->bytes));
+}
+
+void bc_bind_null(bc_statement_t *statement, int index) {
+    if (statement != NULL) check_bind(statement, sqlite3_bind_null(statement->handle, index));
+}
+
+bc_db_result_t bc_step(bc_statement_t *statement) {
+    if (statement == NULL) return BC_DB_FAILED;
+    bc_db_t *db = statement->db;
+    assert(db->entered && statement->taken);
+    if (db->stuck != BC_DB_OK) return db->stuck;
+    if (sqlite3_stmt_busy(statement->handle) == 0) statements_of_thread++; /* its first step */
+    int code = sqlite3_step(statement->handle);
+    bc_db_result_t result = result_of(code);
+    if (result == BC_DB_OK) result = BC_DB_DONE;
+    if (result == BC_DB_ROW || result == BC_DB_DONE || result == BC_DB_CONSTRAINT) return result;
+    return stick(db, statement->sql, code);
+}
+
+int64_t bc_column_int(bc_statement_t *statement, int column) {
+    return sqlite3_column_int64(statement->handle, column);
+}
+
+const char *bc_column_text(bc_statement_t *statement, int column) {
+    return (const char *)sqlite3_column_text(statement->handle, column);
+}
+
+const void *bc_column_bytes(bc_statement_t *statement, int column, size_t *length) {
+    const void *bytes = sqlite3_column_blob(statement->handle, column);
+    *length = (size_t)sqlite3_column_bytes(statement->handle, column);
+    return bytes;
+}
+
+bool bc_column_id(bc_statement_t *statement, int column, cart_id_t *id) {
+    size_t length = 0;
+    const void *bytes = bc_column_bytes(statement, column, &length);
+    if (bytes == NULL || length != sizeof(id->bytes)) return false;
+    memcpy(id->bytes, bytes, length);
+    return true;
+}
+
+bool bc_column_is_null(bc_statement_t *statement, int column) {
+    return sqlite3_column_type(statement->handle, column) == SQLITE_NULL;
+}
+
+void bc_statement_done(bc_statement_t *statement) {
+    if (statement == NULL) return;
+    assert(statement->taken);
+    statement->taken = false;
+    if (statement->handle == NULL) return;           /* a failed commit closed it */
+    (void)sqlite3_reset(statement->handle);          /* repeats the step's error, which was answered */
+    (void)sqlite3_clear_bindings(statement->handle); /* always SQLITE_OK */
+}
+
+bc_db_result_t bc_run(bc_statement_t *statement) {
+    bc_db_result_t result = bc_step(statement);
+    bc_statement_done(statement);
+    return result == BC_DB_ROW ? BC_DB_DONE : result;
+}
+
+int64_t bc_db_changes(bc_db_t *db) {
+    return db->handle == NULL ? 0 : sqlite3_changes64(db->handle);
+}
+
+int64_t bc_db_last_row(bc_db_t *db) {
+    return db->handle == NULL ? 0 : sqlite3_last_insert_rowid(db->handle);
+}
