@@ -1,9 +1,11 @@
 /*
  * Deciding: what one request makes of one cart. A pure function of image, rings, request and time.
  *
- * Order of the checks (a caller can rely on it): cart state, then the id (a repeat or a reused key is answered before
- * any condition), then the condition, then the changes one by one on a copy; the first that breaks a limit ends it and
- * nothing is applied. An applied request takes exactly one version, also when it leaves the lines as they were.
+ * Order of the checks (a caller can rely on it): the id (a repeat or a reused key is answered before all else, also on a
+ * guest's cart that is sealed or closed), then the cart's state, the condition, room for the id in its ring, and at last
+ * the changes one by one on a copy; the first that breaks a limit ends it and nothing is applied. Of one change: unknown
+ * book before quantity limit before line limit. An applied request takes exactly one version, also when it leaves the
+ * lines as they were.
  */
 #ifndef CART_DECIDE_H
 #define CART_DECIDE_H
@@ -14,7 +16,8 @@
 /* Whether a book can be put into a cart now (exists and is not hidden). Asked only for changes that leave a quantity. */
 typedef bool (*cart_known_book_fn)(void *context, uint64_t book);
 
-/* Everything but `after` is read only. With CART_APPLIED *after is the new image (version + 1, base_version kept);
+/* `request` has passed cart_request_check, `rings` cart_recent_check. now_s: Unix seconds, as the ids in the rings.
+ * Everything but `after` is read only, and `after` is not `before`. With CART_APPLIED *after is the new image (version + 1, base_version kept);
  * with any other outcome *after is a copy of `before`. `known` may be NULL: every book is known. */
 cart_verdict_t cart_decide(const cart_image_t *before, const uint8_t *rings, size_t rings_length,
                            const cart_request_t *request, uint32_t now_s, cart_known_book_fn known, void *context,

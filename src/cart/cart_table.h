@@ -24,13 +24,15 @@ typedef struct {
     uint8_t flags;           /* the owner's */
     cart_ref_t image;        /* packed image, CART_NO_REF = none yet */
     uint16_t image_length;
-    uint16_t spare;          /* the owner's */
-    uint32_t spare32;        /* the owner's */
-} cart_entry_t; /* 48 bytes; `extra` follows */
+    uint16_t spare;   /* the owner's */
+    uint32_t spare32; /* the owner's */
+} cart_entry_t;       /* 48 bytes; `extra` follows */
 
 _Static_assert(sizeof(cart_entry_t) == 48, "every byte here is paid once a seat");
 
-static inline void *cart_entry_extra(cart_entry_t *entry) { return entry + 1; }
+static inline void *cart_entry_extra(cart_entry_t *entry) {
+    return entry + 1;
+}
 
 typedef struct cart_table cart_table_t;
 
@@ -40,8 +42,9 @@ cart_table_t *cart_table_init(void *memory, size_t bytes, size_t extra_bytes, si
 /* Empties it without walking it: O(buckets). */
 void cart_table_empty(cart_table_t *table);
 
+/* Borrowed until it is removed or (where the owner allows it) moved by the policy. NULL: absent. */
 cart_entry_t *cart_table_find(cart_table_t *table, const cart_id_t *user);
-/* The user must be absent. extra is zeroed. NULL: no room. */
+/* The user must be absent. Everything but the user is zeroed, `extra` too; it is the newest of the list. NULL: no room. */
 cart_entry_t *cart_table_insert(cart_table_t *table, const cart_id_t *user);
 /* Frees the entry and its image. */
 void cart_table_remove(cart_table_t *table, cart_entry_t *entry);
@@ -50,13 +53,33 @@ void cart_table_remove(cart_table_t *table, cart_entry_t *entry);
  * untouched, when there is no room. */
 bool cart_table_set_image(cart_table_t *table, cart_entry_t *entry, const uint8_t *bytes, size_t length);
 /* The same for a block of the owner's: *ref and *length are read and, on success, replaced. */
-bool cart_table_replace(cart_table_t *table, cart_ref_t *ref, uint32_t *length, const uint8_t *bytes, size_t new_length);
-const uint8_t *cart_table_image(cart_table_t *table, const cart_entry_t *entry); /* borrowed until the entry changes */
+bool cart_table_replace(cart_table_t *table, cart_ref_t *ref, uint32_t *length, const uint8_t *bytes,
+                        size_t new_length);
+/* NULL: none yet. Borrowed until the entry changes or the policy steps (it may move the block). */
+const uint8_t *cart_table_image(cart_table_t *table, const cart_entry_t *entry);
+/* Bytes that removing the entry gives back: itself and its image, by class. */
+size_t cart_table_entry_bytes(const cart_table_t *table, const cart_entry_t *entry);
 
 cart_arena_t *cart_table_arena(cart_table_t *table);
 uint32_t cart_table_count(const cart_table_t *table);
 /* Walks all entries, oldest first; resume with the last entry given (NULL starts). NULL: end. */
 cart_entry_t *cart_table_older_first(cart_table_t *table, cart_entry_t *previous);
+
+/* ---- for the policy ------------------------------------------------------------------------------------------------ */
+/* Walkers that survive the removal, moving and re-ordering of the entry they stand on: each call gives the entry under
+ * the hand and steps to the next newer one; behind the newest it starts again at the oldest. NULL: the table is empty. */
+typedef enum { CART_HAND_CLEAR = 0, CART_HAND_TTL = 1, CART_HAND_TIDY = 2 } cart_hand_t;
+#define CART_HANDS 3
+cart_entry_t *cart_table_hand(cart_table_t *table, cart_hand_t hand);
+void cart_table_hand_to_oldest(cart_table_t *table, cart_hand_t hand);
+/* Makes it the newest of the list (LRU). */
+void cart_table_refresh(cart_table_t *table, cart_entry_t *entry);
+/* Moves the entry's image off a thin page when there is a fuller one. True: moved. */
+bool cart_table_tidy_image(cart_table_t *table, cart_entry_t *entry);
+/* The same for the entry itself; what points at it besides the table is the caller's to correct. NULL: stays. */
+cart_entry_t *cart_table_tidy_entry(cart_table_t *table, cart_entry_t *entry);
+
+/* Executes the invariants; for tests: walks everything. */
 bool cart_table_check(cart_table_t *table);
 
 #endif
