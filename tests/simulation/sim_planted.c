@@ -1,0 +1,28 @@
+#include "sim_planted.h"
+
+const sim_planted_t sim_planted[] = {
+    {1, "outcome_before_sync", "the engine answers a batch when it hands it to the journal"},
+    {1, "repeats_skip_sync", "a batch of repeats only is answered while the sync that made them fails"},
+    {1, "decide_after_unknown", "after an unknown commit its images are kept and decided on"},
+    {2, "forget_before_saved", "the journal may forget a cart as soon as its save begins"},
+    {2, "phase2_frees_unsynced", "clearance frees a cart that the base has not confirmed"},
+    {3, "fork_ignored", "a save that meets another owner's row counts as saved"},
+    {3, "save_expects_itself", "a save names the row it finds as the one it expects"},
+    {4, "ring_of_64", "the 65th keyed id evicts one that is younger than the repeat window"},
+    {4, "condition_before_key", "the condition is looked at before the id"},
+    {5, "old_link_stays", "an older link of a slot is not closed when the newer one says HELLO"},
+    {5, "late_is_applied", "a request is taken up after its time, without a look at the clock"},
+    {5, "resend_after_503", "a request whose client was told 503 is sent again on the next link"},
+    {6, "resume_without_replay", "a link that comes back is told `resumed`, and the missed PUSHes are not sent"},
+    {6, "number_before_image", "push_seen advances before the image is stored"},
+    {6, "release_any_generation", "RELEASE of an old generation ends the new subscription"},
+    {6, "lesser_cart_stored", "a CART that is older than what the seat holds replaces it"},
+    {6, "vouch_survives_gap", "after a gap the seats of the slot still count as vouched for"},
+    {6, "done_after_answer", "the client is answered before the DONE's image is in the seat"},
+    {7, "load_beats_save", "the result of a load is used although the cart has been saved since"},
+    {7, "away_is_empty", "a cart that cannot be loaded is taken to be empty"},
+    {8, "merge_without_id", "a guest's absorption is not remembered, so a repeat counts again"},
+    {8, "sealed_takes_changes", "a guest's cart takes changes after it was absorbed"},
+    {9, "revocation_unchecked", "the service does not look at its own list of revoked sessions"},
+    {0, NULL, NULL},
+};
