@@ -28,9 +28,9 @@
 #define PAGE_BYTES     CART_ARENA_PAGE_BYTES
 #define PAGE_UNITS     (PAGE_BYTES / CART_ARENA_UNIT)
 #define PAGE_ALIGN     64 /* blocks of 64 bytes lie in one cache line */
-#define SMALL_MAX      512
+#define SMALL_MAX      256
 #define SMALL_CLASSES  (SMALL_MAX / CART_ARENA_UNIT)
-#define MIDDLE_CLASSES 6
+#define MIDDLE_CLASSES 14
 #define CLASSES        (SMALL_CLASSES + MIDDLE_CLASSES)
 #define BLOCK_MAX      2048
 #define QUARTERS       4
@@ -41,8 +41,10 @@
 #define NO_BLOCK       UINT16_MAX
 #define ARENA_MAGIC    0x41524e31U
 
-/* Above 512 bytes the classes are what divides a page by 7, 6, 5, 4, 3, 2. */
-static const uint16_t middle_class[MIDDLE_CLASSES] = {576, 672, 816, 1024, 1360, BLOCK_MAX};
+/* Up to 256 bytes every multiple of 16 is a class. Above, 16 more bytes often leave as many blocks to a page as before, so
+ * a class is the largest multiple of 16 of which 15, 14, 13, … 2 blocks fit into a page. */
+static const uint16_t middle_class[MIDDLE_CLASSES] = {272, 288, 304, 336, 368,  400,  448,
+                                                      512, 576, 672, 816, 1024, 1360, BLOCK_MAX};
 
 enum { PAGE_FREE = 1, PAGE_RUN = 2, PAGE_CLASS = 3 };
 

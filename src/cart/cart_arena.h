@@ -3,7 +3,7 @@
  * simulator's buffer. It works with offsets, so a block may be mapped anywhere; it never asks for more memory: an
  * allocation that does not fit returns CART_NO_REF and changes nothing.
  *
- * Blocks are cut from pages by size class (16-byte steps while small, then geometric); a page whose blocks are all free
+ * Blocks are cut from pages by size class (16-byte steps as long as a step changes how many fit into a page); a page whose blocks are all free
  * goes back and serves another class; what is larger than a page takes a run of pages. Costs: O(1) for small blocks,
  * a bounded search for runs. Not thread safe: callers hold the lock of what the memory belongs to.
  */
