@@ -1,0 +1,146 @@
+/*
+ * The library's tables (DATA/library.db) and every statement on them.
+ *
+ * Invariants
+ * 1. A book's row is never deleted and its id never used for another book: `gone` hides it.
+ * 2. Every change of a row gives it the next position (greatest + 1) in the same transaction; so `position` orders books
+ *    by their last change, and the feed is one index scan.
+ * 3. An import writes a book only when the row it read differs from the row imported last (`imported`, a digest): a
+ *    repeat changes nothing, whatever an admin did in between. It never writes the stock of a book that is there.
+ * 4. Queries per call are fixed: get 1, list 1, feed 1, change 7 at most.
+ *
+ * Any thread may call; one connection serves all (see platform/bc_db.h).
+ */
+#ifndef LIBRARY_STORE_H
+#define LIBRARY_STORE_H
+
+#include "platform/bc_db.h"
+#include "services/library/library_book.h"
+
+enum {
+    library_generation_chars = 16,
+    library_cursor_key_bytes = 32,
+    library_title_key_bytes = 96, /* titles are sorted by so many bytes of their key, then by id */
+    library_ids_max = 100,
+    library_batch_max = 500, /* books imported in one transaction */
+};
+
+typedef struct library_store library_store_t;
+
+typedef enum {
+    LIBRARY_OK = 0,
+    LIBRARY_ABSENT, /* no such book was ever there */
+    LIBRARY_FAILED, /* the database; it has been logged */
+} library_result_t;
+
+/* A row as stored. Texts are borrowed until the callback returns; NULL: not known. */
+typedef struct {
+    int64_t id;
+    bool gone;
+    const char *title;
+    const char *title_key;
+    const char *authors; /* a JSON array of strings */
+    const char *genres;  /* a JSON array of strings */
+    const char *language;
+    const char *isbn;
+    const char *description;
+    const char *cover_url;
+    bool has_year;
+    int year;
+    int64_t year_key; /* year, or below every year */
+    int64_t price_minor;
+    int64_t stock;
+    int rating; /* hundredths; −1: none */
+    int64_t ratings_count;
+    uint64_t position;
+    int64_t updated_ms;
+} library_row_t;
+
+/* false stops the reading. Runs while the database is entered: no call back into the store. */
+typedef bool (*library_row_fn)(void *context, const library_row_t *row);
+
+/* Opens, migrates, and draws generation and cursor key for a new file. NULL after a log line. The caller holds the service's
+ * lock and closes the store. */
+library_store_t *library_store_open(const char *path);
+void library_store_close(library_store_t *store); /* NULL is fine */
+bool library_store_is_open(library_store_t *store);
+
+/* Names this store: another value means that positions seen before mean nothing. Borrowed for the store's life. */
+const char *library_store_generation(const library_store_t *store);
+/* library_cursor_key_bytes. Borrowed for the store's life. */
+const uint8_t *library_store_cursor_key(const library_store_t *store);
+
+library_result_t library_store_get(library_store_t *store, int64_t id, library_row_fn show, void *context);
+
+/* Whether there is any book, gone ones included. */
+library_result_t library_store_is_empty(library_store_t *store, bool *empty);
+
+typedef enum {
+    LIBRARY_SORT_TITLE,
+    LIBRARY_SORT_PRICE,
+    LIBRARY_SORT_PRICE_FALLING,
+    LIBRARY_SORT_NEWEST, /* by year; unknown years last */
+    LIBRARY_SORT_RATING, /* best first, more ratings first; unrated last */
+    LIBRARY_SORT_COUNT
+} library_sort_t;
+
+/* Where a page begins: behind the row with these keys. */
+typedef struct {
+    char title_key[library_title_key_bytes + 1]; /* title only */
+    int64_t first;                               /* price, year or rating */
+    int64_t second;                              /* number of ratings */
+    int64_t id;
+} library_place_t;
+
+typedef struct {
+    library_sort_t sort;
+    const library_place_t *behind; /* NULL: from the first */
+    int limit;
+    const char *language;   /* NULL: any; the same below */
+    const char *author_key; /* folded */
+    const char *genre_key;  /* folded */
+    const char *ids;        /* a JSON array of numbers */
+    bool has_year_from, has_year_to, has_price_max, has_available;
+    int year_from, year_to;
+    int64_t price_max;
+    bool available;
+} library_query_t;
+
+/* Live books only. */
+library_result_t library_store_list(library_store_t *store, const library_query_t *query, library_row_fn show,
+                                    void *context);
+/* The place of a row in an order: what a cursor holds. */
+void library_place_of(library_sort_t sort, const library_row_t *row, library_place_t *place);
+
+/* Rows with positions over `after`, in their order; gone ones too. */
+library_result_t library_store_feed(library_store_t *store, uint64_t after, int limit, library_row_fn show,
+                                    void *context);
+
+typedef enum {
+    LIBRARY_IMPORT_NEW,
+    LIBRARY_IMPORT_CHANGED,
+    LIBRARY_IMPORT_UNCHANGED,
+    LIBRARY_IMPORT_GONE, /* hidden by an admin: an import does not bring it back */
+} library_imported_t;
+
+/* All of `books` (1…library_batch_max, checked, distinct ids) in one transaction. *results has one entry each; unchanged on
+ * failure, of which nothing is stored. */
+library_result_t library_store_import(library_store_t *store, const library_book_t *books, size_t count, int64_t now_ms,
+                                      library_imported_t *results);
+
+typedef enum {
+    LIBRARY_CHANGE_REFUSE, /* nothing; the decider keeps the reason */
+    LIBRARY_CHANGE_NONE,   /* nothing is different: no new position, but the row is shown */
+    LIBRARY_CHANGE_SAVE,   /* *book, with price and stock set */
+    LIBRARY_CHANGE_HIDE,
+} library_change_t;
+
+/* Looks at the row and decides. *book borrows from the decider, not from the row. */
+typedef library_change_t (*library_decide_fn)(void *context, const library_row_t *row, library_book_t *book);
+
+/* One transaction: read, decide, write, show the row as it is then (not after a refusal). `show` may run although the commit fails:
+ * only LIBRARY_OK makes what it saw true. */
+library_result_t library_store_change(library_store_t *store, int64_t id, int64_t now_ms, library_decide_fn decide,
+                                      library_row_fn show, void *context);
+
+#endif
