@@ -199,7 +199,7 @@ static int run(void) {
         uint64_t now = now_us();
         bool over = now >= end || seen.issued >= total;
         if (over && busy == 0) break;
-        if (now > end + 10000000) break; /* what is not answered 10 s after the end is an error */
+        if (now > end && now - end > 10000000) break; /* what is not answered 10 s after the end is an error */
         unsigned looked = 0;
         while (!over && busy < setup.connections && seen.issued < total && looked < setup.connections) {
             uint64_t due = setup.rate ? start + seen.issued * 1000000 / setup.rate : now;

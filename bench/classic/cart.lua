@@ -24,7 +24,11 @@ if id ~= '' then
 end
 local version = tonumber(redis.call('HGET', KEYS[1], 'v') or 0)
 if expected ~= '' and tonumber(expected) ~= version then return {'mismatch', redis.call('HGETALL', KEYS[1])} end
-if op == 'clear' then
+if op == 'many' then
+  -- Sets only: what the load tool fills carts with. [book, quantity, book, quantity, …]
+  local list = cjson.decode(book)
+  for i = 1, #list, 2 do redis.call('HSET', KEYS[1], string.format('%d', list[i]), string.format('%d', list[i + 1])) end
+elseif op == 'clear' then
   redis.call('DEL', KEYS[1])
   redis.call('HSET', KEYS[1], 'v', version)
 else
@@ -205,6 +209,17 @@ function M.handle()
         book = uri:match("/lines/(%d+)$")
         op = book and "set" or "clear"
         book = book or ""
+    elseif method == "PATCH" then
+        req.read_body()
+        local body = cjson.decode(req.get_body_data() or "")
+        if type(body) ~= "table" or type(body.changes) ~= "table" then return problem(400, "malformed") end
+        local list = {}
+        for _, one in ipairs(body.changes) do
+            if one.op ~= "set" or not books[tostring(one.book)] then return problem(422, "unknown-book") end
+            list[#list + 1] = one.book
+            list[#list + 1] = one.quantity
+        end
+        op, book = "many", cjson.encode(list)
     elseif method ~= "GET" then
         return problem(405, "method-not-allowed")
     end

@@ -1,0 +1,542 @@
+#!/usr/bin/env python3
+"""Measures bookcart beside nginx's `return 200` and beside the classic stack (nginx + Lua + Redis), in one run.
+
+    ./dev bench                 every row, with 1,000,000 carts stored (about 25 minutes)
+    ./dev bench --quick         the same rows, fewer carts, shorter rounds (a few minutes)
+    ./dev bench --only read     rows whose name contains "read"
+
+Both sides of a row run in turn (A B A B …), one nginx worker each, the same client, the same requests; a figure is the
+median of its rounds with the smallest and largest beside it, a ratio is taken pair by pair. Results are printed and written
+to bench/results/ as Markdown, JSON and SVG. Load goes to loopback only.
+"""
+import argparse
+import contextlib
+import csv
+import http.client
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+ROOT = HERE.parent
+BUILD = pathlib.Path(os.environ.get("BOOKCART_BUILD", ROOT / "build" / "release"))
+GOODBOOKS = pathlib.Path(os.environ.get("BOOKCART_GOODBOOKS", ROOT.parent / "shared/data/goodbooks-10k/books.csv"))
+BOOKS = 10000
+
+
+def say(text):
+    print(f"bench: {text}", flush=True)
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def wait_for(what, check, seconds=60):
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if check():
+            return
+        time.sleep(0.05)
+    raise SystemExit(f"bench: {what} did not come up in {seconds} s")
+
+
+def listening(port):
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 0.2):
+        return True
+    return False
+
+
+def children(pid):
+    out = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout
+    return [int(line) for line in out.split()]
+
+
+def cpu_seconds(pid):
+    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def request(port, method, path, token=None, body=None, headers=None):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    head = dict(headers or {})
+    if token:
+        head["Authorization"] = f"Bearer {token}"
+    if body is not None:
+        body = json.dumps(body)
+        head["Content-Type"] = "application/json"
+    connection.request(method, path, body, head)
+    answer = connection.getresponse()
+    return answer.status, dict(answer.getheaders()), answer.read()
+
+
+class Side:
+    """Something with a port, a process to stop and an nginx worker whose CPU is counted."""
+
+    process = None
+
+    def stop(self):
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            self.process.wait(60)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+        self.process = None
+
+
+class Bookcart(Side):
+    def __init__(self, folder, catalogue, settings=None):
+        self.data = folder
+        self.port = free_port()
+        self.settings = {
+            "BOOKCART_WORKERS": "1",
+            "BOOKCART_RATE_LIMITS": "off",
+            "BOOKCART_CART_ZONE": "512m",
+            "BOOKCART_CART_MEMORY": "1g",
+            **(settings or {}),
+        }
+        self.catalogue = catalogue
+        self.start()
+        program = str(BUILD / "bookcart")
+        subprocess.run([program, "import", str(catalogue), "--data", str(folder)], check=True, stdout=subprocess.DEVNULL)
+        wait_for("the catalogue", lambda: request(self.port, "GET", f"/api/v1/books/{BOOKS}")[0] == 200)
+
+    def start(self):
+        log = open(self.data.parent / "bookcart.log", "a")
+        self.process = subprocess.Popen(
+            [str(BUILD / "bookcart"), "up", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}"],
+            env={**os.environ, **self.settings}, stdout=log, stderr=log)
+        wait_for("bookcart", lambda: listening(self.port) and
+                 request(self.port, "POST", "/api/v1/auth/guest", body={})[0] == 201)
+
+    def master(self):
+        for pid in children(self.process.pid):
+            with contextlib.suppress(OSError):
+                if "nginx" in pathlib.Path(f"/proc/{pid}/comm").read_text():
+                    return pid
+        raise SystemExit("bench: no nginx below bookcart up")
+
+    def worker(self):
+        for pid in children(self.master()):
+            if "worker process" in pathlib.Path(f"/proc/{pid}/cmdline").read_text():
+                return pid
+        raise SystemExit("bench: no nginx worker")
+
+    def service(self, name):
+        for pid in children(self.process.pid):
+            if f"serve\0{name}" in pathlib.Path(f"/proc/{pid}/cmdline").read_text():
+                return pid
+        raise SystemExit(f"bench: no {name} service")
+
+    def key(self):
+        keys = sorted((self.data / "keys").glob("signing-*.json"))
+        if not keys:
+            raise SystemExit("bench: no signing key in the data folder")
+        return keys[-1]
+
+    def status(self):
+        """The edge's status page, through the operations listener."""
+        return json.loads(operations(self.data, "/edge/status"))
+
+    def metrics(self, service):
+        text = operations(self.data, f"/{service}/metrics").decode()
+        return {m[1]: float(m[2]) for m in re.finditer(r"^([a-z_]+(?:\{[^}]*\})?) ([-+0-9.eE]+)$", text, re.M)}
+
+
+def operations(data, path):
+    """GET from the operations listener of `bookcart up`: a unix socket in the data folder."""
+    with socket.socket(socket.AF_UNIX) as s:
+        s.connect(str(data / "run" / "operations.sock"))
+        s.sendall(f"GET {path} HTTP/1.0\r\nHost: ops\r\n\r\n".encode())
+        raw = b""
+        while chunk := s.recv(65536):
+            raw += chunk
+    return raw.split(b"\r\n\r\n", 1)[1]
+
+
+class Classic(Side):
+    def __init__(self, folder, books, public_key, fsync="always"):
+        self.folder = folder
+        folder.mkdir()
+        os.chmod(folder, 0o755)
+        self.port = free_port()
+        shutil.copy(public_key, folder / "public.pem")
+        shutil.copy(books, folder / "books.jsonl")
+        user = "user root;" if os.geteuid() == 0 else ""
+        for name in ("nginx.conf", "redis.conf"):
+            text = (HERE / "classic" / f"{name}.in").read_text()
+            for key, value in (("DIR", folder), ("HERE", HERE / "classic"), ("PORT", self.port), ("WORKERS", 1),
+                               ("FSYNC", fsync), ("USER", user)):
+                text = text.replace(f"@{key}@", str(value))
+            (folder / name).write_text(text)
+        self.redis = subprocess.Popen(["redis-server", str(folder / "redis.conf")], stdout=subprocess.DEVNULL)
+        wait_for("redis", lambda: self.cli("PING") == "PONG")
+        self.process = subprocess.Popen(["nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")])
+        wait_for("the classic stack", lambda: listening(self.port))
+
+    def cli(self, *words):
+        return subprocess.run(["redis-cli", "-s", str(self.folder / "redis.sock"), *words], capture_output=True,
+                              text=True).stdout.strip()
+
+    def worker(self):
+        return children(self.process.pid)[0]
+
+    def stop(self):
+        super().stop()
+        self.redis.terminate()
+        self.redis.wait(60)
+
+
+class Plain(Side):
+    """nginx alone: `return 200` with the body and headers of a hot cart."""
+
+    def __init__(self, folder, body, headers):
+        folder.mkdir()
+        self.port = free_port()
+        lines = "".join(f"            add_header {name} '{value}';\n" for name, value in headers.items()
+                        if name.lower() not in ("server", "date", "content-type", "content-length", "connection",
+                                                "request-id"))
+        request_id = "            add_header Request-Id $request_id;\n" if "Request-Id" in headers else ""
+        escaped = body.decode().replace("\\", "\\\\").replace("'", "\\'").replace("$", "${dollar}")
+        user = "user root;" if os.geteuid() == 0 else ""
+        (folder / "nginx.conf").write_text(f"""worker_processes 1;
+{user}
+daemon off;
+pid {folder}/nginx.pid;
+error_log {folder}/error.log warn;
+events {{ worker_connections 4096; }}
+http {{
+    access_log off;
+    keepalive_requests 1000000000;
+    keepalive_timeout 600s;
+    client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
+    geo $dollar {{ default "$"; }}
+    server {{
+        listen 127.0.0.1:{self.port} backlog=4096;
+        location /api/v1/cart {{
+            default_type application/json;
+{lines}{request_id}            return 200 '{escaped}';
+        }}
+    }}
+}}
+""")
+        self.process = subprocess.Popen(["nginx", "-c", str(folder / "nginx.conf"), "-e", str(folder / "error.log")])
+        wait_for("plain nginx", lambda: listening(self.port))
+
+    def worker(self):
+        return children(self.process.pid)[0]
+
+
+WRK_SCRIPT = """
+local tokens, n = {}, 0
+for line in io.lines("%(tokens)s") do
+  n = n + 1
+  tokens[n] = "GET /api/v1/cart HTTP/1.1\\r\\nHost: shop\\r\\nAuthorization: Bearer " .. line:match(" (.+)$") .. "\\r\\n\\r\\n"
+  if n == %(users)d then break end
+end
+local bad = 0
+function request() return tokens[math.random(n)] end
+"""
+
+
+def wrk(side, script, connections, seconds):
+    before, start = cpu_seconds(side.worker()), time.monotonic()
+    out = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), "--timeout", "10s",
+                          f"http://127.0.0.1:{side.port}/"], capture_output=True, text=True).stdout
+    cpu, wall = cpu_seconds(side.worker()) - before, time.monotonic() - start
+    rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
+    count = re.search(r"(\d+) requests in", out)
+    if not rate or "Non-2xx" in out or "Socket errors" in out:
+        raise SystemExit(f"bench: wrk saw errors:\n{out}")
+    return {"rate": float(rate[1]), "cpu_us": cpu / int(count[1]) * 1e6, "busy": cpu / wall}
+
+
+def load(side, tokens, pattern, users, connections, books=BOOKS, **options):
+    command = [str(BUILD / "bench_load"), "--port", str(side.port), "--tokens", str(tokens), "--pattern", pattern, "--users",
+               str(users), "--connections", str(connections), "--books", str(books)]
+    for name, value in options.items():
+        command += [f"--{name}"] if value is True else [f"--{name}", str(value)] if value else []
+    out = subprocess.run(command, capture_output=True, text=True)
+    if out.returncode != 0:
+        raise SystemExit(f"bench: {' '.join(command)}: {out.stderr}")
+    result = json.loads(out.stdout)
+    if result["errors"]:
+        say(f"{pattern}: {result['errors']} answers were not 200: {result['statuses']}")
+    return result
+
+
+class Table:
+    def __init__(self):
+        self.rows = []
+
+    def ratio(self, name, ours, theirs, goal, unit="/s", better="higher", note=""):
+        ratios = [a / b for a, b in zip(ours, theirs)]
+        value = statistics.median(ratios)
+        reached = value >= goal if better == "higher" else value <= goal
+        self.rows.append({
+            "name": name, "ours": statistics.median(ours), "ours_range": [min(ours), max(ours)],
+            "theirs": statistics.median(theirs), "theirs_range": [min(theirs), max(theirs)], "unit": unit, "ratio": value,
+            "ratio_range": [min(ratios), max(ratios)], "goal": goal, "better": better, "reached": reached, "note": note})
+        say(self.line(self.rows[-1]))
+
+    def figure(self, name, value, unit, goal=None, better="lower", note=""):
+        reached = None if goal is None else (value <= goal if better == "lower" else value >= goal)
+        self.rows.append({"name": name, "ours": value, "unit": unit, "goal": goal, "better": better, "reached": reached,
+                          "note": note})
+        say(self.line(self.rows[-1]))
+
+    @staticmethod
+    def number(value):
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+
+    def line(self, row):
+        verdict = {True: "reached", False: "MISSED", None: "reported"}[row["reached"]]
+        sign = "≥" if row["better"] == "higher" else "≤"
+        goal = "–" if row["goal"] is None else f"{sign} {row['goal']}"
+        n = self.number
+        if "ratio" in row:
+            return (f"{row['name']} | {n(row['ours'])} ({n(row['ours_range'][0])}…{n(row['ours_range'][1])}) {row['unit']} | "
+                    f"{n(row['theirs'])} ({n(row['theirs_range'][0])}…{n(row['theirs_range'][1])}) {row['unit']} | "
+                    f"**{row['ratio']:.2f}** ({row['ratio_range'][0]:.2f}…{row['ratio_range'][1]:.2f}) | {goal} | {verdict}"
+                    + (f" — {row['note']}" if row["note"] else ""))
+        return (f"{row['name']} | {n(row['ours'])} {row['unit']} | – | – | {goal} | {verdict}"
+                + (f" — {row['note']}" if row["note"] else ""))
+
+    def write(self, folder, head):
+        folder.mkdir(parents=True, exist_ok=True)
+        lines = ["# bookcart: measured", "", head, "", "what | bookcart | against | ratio | goal | verdict",
+                 "--- | --- | --- | --- | --- | ---", *map(self.line, self.rows), ""]
+        (folder / "latest.md").write_text("\n".join(lines))
+        (folder / "latest.json").write_text(json.dumps(self.rows, indent=1, ensure_ascii=False))
+        (folder / "latest.svg").write_text(self.svg())
+        say(f"written to {folder}/latest.md, .json and .svg")
+
+    def svg(self):
+        rows = [row for row in self.rows if "ratio" in row]
+        height, width, left = 34 * len(rows) + 40, 900, 420
+        largest = max([row["ratio_range"][1] for row in rows] + [row["goal"] for row in rows] + [1])
+        scale = (width - left - 80) / largest
+        out = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" font-family="sans-serif" '
+               f'font-size="12"><title>ratios, bookcart ÷ other; the line is the goal</title>']
+        for i, row in enumerate(rows):
+            y, w = 20 + 34 * i, row["ratio"] * scale
+            name = row["name"].replace("&", "&amp;").replace("<", "&lt;")
+            goal = left + row["goal"] * scale
+            colour = "#2e7d32" if row["reached"] else "#c62828"
+            out += [f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{name}</text>',
+                    f'<rect x="{left}" y="{y}" width="{w:.1f}" height="20" fill="{colour}"/>',
+                    f'<line x1="{goal:.1f}" x2="{goal:.1f}" y1="{y - 3}" y2="{y + 23}" stroke="black" stroke-width="2"/>',
+                    f'<text x="{left + max(w, goal - left) + 6:.1f}" y="{y + 14}">{row["ratio"]:.2f}</text>']
+        return "\n".join(out + ["</svg>", ""])
+
+
+def make_catalogue(folder):
+    """10,000 books: the real ones where they are, else of the same shape. Also as JSON lines for the classic stack."""
+    source = GOODBOOKS
+    if not source.exists():
+        source = folder / "books.csv"
+        with source.open("w", newline="") as file:
+            out = csv.writer(file)
+            out.writerow(["id", "title", "authors", "year", "language"])
+            for i in range(1, BOOKS + 1):
+                out.writerow([i, f"The Book of Numbers, Volume {i}", f"Author {i % 977}", 1900 + i % 120, "en"])
+    return source
+
+
+def books_of(port, path):
+    """The catalogue as the shop itself shows it: the classic stack gets the same titles and prices."""
+    cursor = ""
+    with path.open("w") as file:
+        while True:
+            status, _, body = request(port, "GET", f"/api/v1/books?limit=100{cursor}")
+            if status != 200:
+                raise SystemExit(f"bench: the list of books answers {status}: {body[:200]}")
+            page = json.loads(body)
+            for book in page["items"]:
+                file.write(json.dumps({"id": book["id"], "title": book["title"], "authors": book["authors"],
+                                       "price": book["price"]["amount"]}) + "\n")
+            if not page["next_cursor"]:
+                return
+            cursor = f"&cursor={page['next_cursor']}"
+
+
+def mint(key, count, folder, name, pem=None):
+    path = folder / name
+    with path.open("w") as file:
+        command = [str(BUILD / "bench_tokens"), str(key), str(count), "1", "86400"] + ([str(pem)] if pem else [])
+        subprocess.run(command, stdout=file, check=True)
+    return path
+
+
+def paired(rounds, ours, theirs):
+    a, b = [], []
+    for _ in range(rounds):
+        a.append(ours())
+        b.append(theirs())
+    return a, b
+
+
+def bench_reads(table, args, shop, classic, folder, tokens):
+    users = 1000
+    for side in (shop, classic):
+        load(side, tokens, "fill", users, 64)
+        load(side, tokens, "read", users, 64, count=5 * users)
+    script = folder / "read.lua"
+    script.write_text(WRK_SCRIPT % {"tokens": tokens, "users": users})
+    token = tokens.open().readline().split()[1]
+    _, headers, body = request(shop.port, "GET", "/api/v1/cart", token)
+    plain = Plain(folder / "plain", body, headers)
+    try:
+        ours, theirs = paired(args.rounds, lambda: wrk(shop, script, 64, args.seconds), lambda: wrk(plain, script, 64,
+                                                                                                    args.seconds))
+    finally:
+        plain.stop()
+    note = f"worker busy {statistics.median(r['busy'] for r in ours):.0%} / {statistics.median(r['busy'] for r in theirs):.0%}"
+    table.ratio("hot read, 5 lines ÷ nginx return 200, requests a second", [r["rate"] for r in ours],
+                [r["rate"] for r in theirs], 0.90, note=note)
+    table.ratio("hot read, 5 lines ÷ nginx return 200, requests per worker CPU second", [1e6 / r["cpu_us"] for r in ours],
+                [1e6 / r["cpu_us"] for r in theirs], 0.90)
+    ours, theirs = paired(args.rounds, lambda: wrk(shop, script, 64, args.seconds), lambda: wrk(classic, script, 64,
+                                                                                                args.seconds))
+    table.ratio("hot read, 5 lines ÷ classic stack", [r["rate"] for r in ours], [r["rate"] for r in theirs], 3.0)
+
+
+def bench_changes(table, args, shop, classic, tokens):
+    users = args.carts
+    for connections in (64, 256):
+        for keyed in (False, True):
+            run = lambda side: load(side, tokens, "change", min(users, args.busy), connections, seconds=args.change_seconds,
+                                    keyed=keyed)["rate"]
+            ours, theirs = paired(args.change_rounds, lambda: run(shop), lambda: run(classic))
+            name = f"durable change{' with Idempotency-Key' if keyed else ''}, {connections} connections ÷ classic stack, always"
+            table.ratio(name, ours, theirs, 2.0, note=f"{users:,} carts stored")
+
+
+def bench_constant_rate(table, args, shop, tokens):
+    users = min(args.carts, args.busy)
+    top = load(shop, tokens, "change", users, 256, seconds=args.change_seconds)["rate"]
+    result = load(shop, tokens, "change", users, 256, rate=int(top / 2), seconds=max(10, args.change_seconds))
+    table.figure("change at half the maximum rate: p99.9, stalls counted", result["p999_us"] / 1000, "ms", 5.0,
+                 note=f"{result['rate']:,.0f}/s of {top:,.0f}/s, p50 {result['p50_us'] / 1000:.2f} ms, p99 "
+                      f"{result['p99_us'] / 1000:.2f} ms, max {result['max_us'] / 1000:.1f} ms")
+    top = load(shop, tokens, "read", users, 64, seconds=args.seconds)["rate"]
+    result = load(shop, tokens, "read", users, 64, rate=int(top / 2), seconds=max(10, args.seconds))
+    table.figure("hot read at half the maximum rate: p99.9, stalls counted", result["p999_us"] / 1000, "ms",
+                 note=f"{result['rate']:,.0f}/s of {top:,.0f}/s, p50 {result['p50_us'] / 1000:.2f} ms")
+
+
+def bench_seats(table, args, shop, classic, folder, tokens, empty_memory):
+    """Fills all carts, then memory per seat, and busy users among few and among many."""
+    script = folder / "busy.lua"
+    script.write_text(WRK_SCRIPT % {"tokens": tokens, "users": 1000})
+    few = [wrk(shop, script, 64, args.seconds)["rate"] for _ in range(args.rounds)]
+    say(f"fills {args.carts:,} carts on both sides")
+    filled = load(shop, tokens, "fill", args.carts, 128)
+    say(f"bookcart filled at {filled['rate']:,.0f} requests a second")
+    load(shop, tokens, "read", 1000, 64, count=5000)
+    many = [wrk(shop, script, 64, args.seconds)["rate"] for _ in range(args.rounds)]
+    status = shop.status()
+    seats, touched = status["seats"]["total"], status["memory"]["touched_bytes"]
+    table.ratio(f"1,000 busy users among {seats:,} seats ÷ among 1,000", many, few, 0.95)
+    load(classic, tokens, "fill", args.carts, 128)
+    keys = int(classic.cli("DBSIZE"))
+    used = int(re.search(r"used_memory:(\d+)", classic.cli("INFO", "memory"))[1]) - empty_memory
+    table.ratio("memory per seat of 5 lines ÷ the classic stack's keys", [touched / seats], [used / keys], 0.5, unit="bytes",
+                better="lower", note=f"{seats:,} seats, {keys:,} keys; zone bytes touched, slack included; Redis used_memory")
+    script.write_text(WRK_SCRIPT % {"tokens": tokens, "users": min(args.carts, 200000)})
+    uniform = [wrk(shop, script, 64, args.seconds)["rate"] for _ in range(args.rounds)]
+    table.ratio(f"uniform over {min(args.carts, 200000):,} of {seats:,} seats ÷ 1,000 busy among 1,000", uniform, few, 0.7,
+                note="the token cache holds fewer tokens than that: verification is part of it")
+
+
+def bench_replay(table, args, shop, tokens):
+    """Changes in the journal, the base away for none of them: kill -9 of the service, time to its first answer."""
+    shop.stop()
+    shop.settings.update({"BOOKCART_CART_DIRTY_AGE": "3600s", "BOOKCART_CART_CALM_DELAY": "3600s",
+                          "BOOKCART_CART_JOURNAL_LIMIT": "2g"})
+    shop.start()
+    load(shop, tokens, "change", min(args.carts, args.busy), 256, count=args.replay)
+    pid = shop.service("cart")
+    os.kill(pid, signal.SIGKILL)
+    start = time.monotonic()
+    token = tokens.open().readline().split()[1]
+    wait_for("the cart service again", lambda: request(shop.port, "PUT", "/api/v1/cart/lines/1", token, {"quantity": 3})[0] == 200)
+    whole = time.monotonic() - start
+    replay = shop.metrics("cart").get("bookcart_journal_replay_seconds")
+    table.figure(f"journal replay after kill -9, {args.replay:,} changes", whole if replay is None else replay, "s", 5.0,
+                 note=f"{whole:.2f} s from the kill to the next confirmed change")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="20,000 carts, short rounds")
+    parser.add_argument("--only", default="", help="rows to run: read, change, rate, seats, replay")
+    parser.add_argument("--carts", type=int, default=1000000)
+    parser.add_argument("--busy", type=int, default=100000, help="users that change their carts in a change round")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--seconds", type=int, default=5)
+    parser.add_argument("--change-rounds", type=int, default=3)
+    parser.add_argument("--change-seconds", type=int, default=20)
+    parser.add_argument("--replay", type=int, default=1000000)
+    parser.add_argument("--keep", action="store_true", help="leave the temporary folder")
+    args = parser.parse_args()
+    if args.quick:
+        args.carts, args.rounds, args.seconds, args.change_rounds, args.change_seconds, args.replay = 20000, 3, 3, 2, 5, 100000
+    wanted = lambda name: args.only in ("", name)
+    folder = pathlib.Path(tempfile.mkdtemp(prefix="bookcart-bench-"))
+    os.chmod(folder, 0o755)
+    sides = []
+    table = Table()
+    try:
+        shop = Bookcart(folder / "data", make_catalogue(folder))
+        sides.append(shop)
+        say(f"bookcart on port {shop.port}, {BOOKS:,} books")
+        tokens = mint(shop.key(), args.carts, folder, "tokens", folder / "public.pem")
+        books_of(shop.port, folder / "books.jsonl")
+        classic = Classic(folder / "classic", folder / "books.jsonl", folder / "public.pem")
+        sides.append(classic)
+        empty_memory = int(re.search(r"used_memory:(\d+)", classic.cli("INFO", "memory"))[1])
+        say(f"classic stack on port {classic.port}")
+        if wanted("read"):
+            bench_reads(table, args, shop, classic, folder, tokens)
+        if wanted("seats") or wanted("change") or wanted("rate"):
+            bench_seats(table, args, shop, classic, folder, tokens, empty_memory)
+        if wanted("change"):
+            bench_changes(table, args, shop, classic, tokens)
+        if wanted("rate"):
+            bench_constant_rate(table, args, shop, tokens)
+        if wanted("replay"):
+            bench_replay(table, args, shop, tokens)
+    finally:
+        for side in reversed(sides):
+            side.stop()
+        if args.keep:
+            say(f"kept {folder}")
+        else:
+            shutil.rmtree(folder, ignore_errors=True)
+    cpu = next((line.split(":")[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "?")
+    versions = subprocess.run("nginx -v 2>&1; redis-server --version", shell=True, capture_output=True, text=True).stdout
+    table.write(HERE / "results", f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores ({cpu}) shared with the client, one nginx "
+                f"worker a side, {args.carts:,} carts. {' '.join(versions.split())}")
+    missed = sum(row["reached"] is False for row in table.rows)
+    say(f"{len(table.rows)} rows, {missed} below their goal")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
