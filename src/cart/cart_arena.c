@@ -25,21 +25,22 @@
 
 #include <assert.h>
 
-#define PAGE_BYTES     CART_ARENA_PAGE_BYTES
-#define PAGE_UNITS     (PAGE_BYTES / CART_ARENA_UNIT)
-#define PAGE_ALIGN     64 /* blocks of 64 bytes lie in one cache line */
-#define SMALL_MAX      256
-#define SMALL_CLASSES  (SMALL_MAX / CART_ARENA_UNIT)
-#define MIDDLE_CLASSES 14
-#define CLASSES        (SMALL_CLASSES + MIDDLE_CLASSES)
-#define BLOCK_MAX      2048
-#define QUARTERS       4
-#define RUN_EXACT      16 /* lists 1…15 hold runs of that many pages */
-#define RUN_LISTS      (RUN_EXACT + 28)
-#define RUN_LOOKS_MAX  16
-#define NO_PAGE        UINT32_MAX
-#define NO_BLOCK       UINT16_MAX
-#define ARENA_MAGIC    0x41524e31U
+#define PAGE_BYTES       CART_ARENA_PAGE_BYTES
+#define PAGE_UNITS       (PAGE_BYTES / CART_ARENA_UNIT)
+#define PAGE_ALIGN       64 /* blocks of 64 bytes lie in one cache line */
+#define SMALL_MAX        256
+#define SMALL_CLASSES    (SMALL_MAX / CART_ARENA_UNIT)
+#define MIDDLE_CLASSES   14
+#define CLASSES          (SMALL_CLASSES + MIDDLE_CLASSES)
+#define BLOCK_MAX        2048
+#define QUARTERS         4
+#define RUN_EXACT        16 /* lists 1…15 hold runs of that many pages */
+#define RUN_LISTS        (RUN_EXACT + 28)
+#define RUN_LOOKS_MAX    16
+#define DENSER_LOOKS_MAX 8
+#define NO_PAGE          UINT32_MAX
+#define NO_BLOCK         UINT16_MAX
+#define ARENA_MAGIC      0x41524e31U
 
 /* Up to 256 bytes every multiple of 16 is a class. Above, 16 more bytes often leave as many blocks to a page as before, so
  * a class is the largest multiple of 16 of which 15, 14, 13, … 2 blocks fit into a page. */
@@ -375,14 +376,15 @@ cart_ref_t cart_arena_denser(cart_arena_t *arena, cart_ref_t ref, size_t bytes) 
     assert(from->kind == PAGE_CLASS);
     assert(from->class_index == class_of(bytes));
     if (from->live == class_blocks(from->class_index)) return CART_NO_REF;
-    unsigned own = quarter_of(from);
-    for (unsigned quarter = QUARTERS; quarter-- > own;) {
+    for (unsigned quarter = QUARTERS; quarter-- > quarter_of(from);) {
         uint32_t target = arena->partial[from->class_index][quarter];
-        if (target == page) target = from->next;
-        if (target == NO_PAGE) continue;
-        const page_t *to = page_at(arena, target);
-        /* Of two equally full pages the one with the lesser number is filled, so that nothing moves back and forth. */
-        if (to->live > from->live || (to->live == from->live && target < page)) return block_take(arena, target);
+        for (unsigned looks = 0; target != NO_PAGE && looks < DENSER_LOOKS_MAX; looks++) {
+            const page_t *to = page_at(arena, target);
+            /* Of two equally full pages the one with the lesser number is filled: nothing moves back and forth. */
+            bool is_denser = to->live > from->live || (to->live == from->live && target < page);
+            if (is_denser && target != page) return block_take(arena, target);
+            target = to->next;
+        }
     }
     return CART_NO_REF;
 }
