@@ -75,8 +75,8 @@ bc_db_result_t bc_run(bc_statement_t *statement);
 int64_t bc_db_changes(bc_db_t *db);  /* rows changed by the last statement */
 int64_t bc_db_last_row(bc_db_t *db); /* rowid of the last insert */
 
-/* Statements stepped by this thread since bc_db_count_reset: the number of queries of a request. bc_http resets it and sends
- * it as `Bookcart-Statements` when BOOKCART_LOG_LEVEL is debug. BEGIN and COMMIT do not count. */
+/* Statements stepped by this thread since bc_db_count_reset: the number of queries of a request. bc_http resets it before a
+ * handler, and services started with BOOKCART_LOG_LEVEL = debug send it as `Bookcart-Statements`. BEGIN and COMMIT do not count. */
 int bc_db_count(void);
 void bc_db_count_reset(void);
 

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,6 +181,12 @@ int bc_files_lock_try(const char *path) {
     return -1;
 }
 
+/* A process that blocks these signals and waits for them elsewhere would not hear them while it waits here. */
+static bool end_is_pending(void) {
+    sigset_t pending;
+    return sigpending(&pending) == 0 && (sigismember(&pending, SIGTERM) == 1 || sigismember(&pending, SIGINT) == 1);
+}
+
 int bc_files_lock_wait(const char *path, const volatile bool *stop) {
     bool told = false;
     for (;;) {
@@ -191,7 +198,7 @@ int bc_files_lock_wait(const char *path, const volatile bool *stop) {
         if (errno != EWOULDBLOCK && errno != EINTR) return -1;
         if (!told) bc_log(BC_LOG_WARN, "lock-waits", bc_f_text("path", path));
         told = true;
-        if (stop != NULL && *stop) {
+        if ((stop != NULL && *stop) || end_is_pending()) {
             errno = EINTR;
             return -1;
         }

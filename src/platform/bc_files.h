@@ -25,7 +25,7 @@ bool bc_files_read(const char *path, size_t max, char **bytes, size_t *length);
 bool bc_files_sync_folder_of(const char *path);
 
 /* Takes an exclusive flock on `path` (made 0600 if missing) and returns the descriptor, or -1 with errno. While another holds
- * it, waits, with one log line when the wait begins; EINTR when *stop became true meanwhile (NULL: waits for ever). The lock
+ * it, waits, with one log line when the wait begins; EINTR when *stop became true meanwhile (NULL: not looked at) or a blocked SIGTERM or SIGINT is pending. The lock
  * lasts until the descriptor is closed, or the process ends in whatever way. */
 int bc_files_lock_wait(const char *path, const volatile bool *stop);
 /* The same without waiting: -1 with EWOULDBLOCK when held. */

@@ -75,6 +75,7 @@ typedef struct {
     int connections_max;           /* 1… */
     int64_t timeout_ms;            /* idle connections */
     bc_token_verifier_t *verifier; /* borrowed; NULL when no route asks for a token */
+    bool show_statements;          /* every answer says its number of queries in `Bookcart-Statements`: for tests */
     const char *service_key;       /* borrowed; NULL: BC_INTERNAL routes are all refused */
     /* true when the token's session or user was revoked; NULL: nothing is revoked. */
     bool (*revoked)(const bc_claims_t *claims, void *context);
@@ -82,6 +83,8 @@ typedef struct {
 
 /* NULL with a log line when it cannot listen. A stale socket file of a dead owner is replaced (the caller holds the service's lock). */
 bc_http_t *bc_http_start(const bc_http_options_t *options);
+/* bc_request_stopping is true from now on; wake what waits for it after this call. */
+void bc_http_announce_stop(bc_http_t *http);
 /* No new connections; waits until the requests that run have been answered, at most `grace_ms`; frees everything. */
 void bc_http_stop(bc_http_t *http, int64_t grace_ms);
 uint16_t bc_http_port(const bc_http_t *http); /* 0 on unix sockets */

@@ -64,8 +64,6 @@ bool bc_token_issue(bc_token_issuer_t *issuer, const char *typ, const bc_claims_
 bool bc_token_rotate(bc_token_issuer_t *issuer);
 /* Lets time take effect: promotes keys that are due, drops dead ones. Call now and then. */
 bool bc_token_tend(bc_token_issuer_t *issuer);
-/* Loads the folder again, after another process (`bookcart keys rotate`) wrote to it under the lock. */
-bool bc_token_reload(bc_token_issuer_t *issuer);
 /* The public set {"keys":[…]}; the caller owns it. NULL: no memory. */
 json_t *bc_token_jwks(bc_token_issuer_t *issuer);
 

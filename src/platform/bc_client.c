@@ -1,0 +1,125 @@
+#include "platform/bc_client.h"
+
+#include "platform/bc_config.h"
+
+#include <assert.h>
+#include <curl/curl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+struct bc_client {
+    CURL *handle; /* owned */
+    bc_listen_t listen;
+    char credential[1100];
+};
+
+typedef struct {
+    char *bytes; /* owned */
+    size_t length;
+} buffer_t;
+
+bool bc_client_init(void) {
+    return curl_global_init(CURL_GLOBAL_DEFAULT) == CURLE_OK;
+}
+
+bc_client_t *bc_client_create(const char *listen, const char *service_key) {
+    bc_client_t *client = calloc(1, sizeof(*client));
+    if (client == NULL) return NULL;
+    client->handle = curl_easy_init();
+    int length = snprintf(client->credential, sizeof(client->credential), "Authorization: Bearer %s", service_key);
+    if (client->handle == NULL || length < 0 || (size_t)length >= sizeof(client->credential) ||
+        !bc_listen_parse(listen, &client->listen)) {
+        bc_client_destroy(client);
+        return NULL;
+    }
+    return client;
+}
+
+void bc_client_destroy(bc_client_t *client) {
+    if (client == NULL) return;
+    curl_easy_cleanup(client->handle);
+    explicit_bzero(client->credential, sizeof(client->credential));
+    free(client);
+}
+
+static size_t take_bytes(char *bytes, size_t size, size_t count, void *target) {
+    buffer_t *buffer = target;
+    size_t length = size * count;                                /* curl: size is 1 */
+    if (buffer->length + length > BC_CLIENT_REPLY_MAX) return 0; /* ends the call as failed */
+    char *more = realloc(buffer->bytes, buffer->length + length + 1);
+    if (more == NULL) return 0;
+    memcpy(more + buffer->length, bytes, length);
+    buffer->bytes = more;
+    buffer->length += length;
+    buffer->bytes[buffer->length] = '\0';
+    return length;
+}
+
+static int look_at_stop(void *argument, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d) {
+    const volatile bool *stop = *(const volatile bool **)argument;
+    (void)a, (void)b, (void)c, (void)d;
+    return stop != NULL && *stop ? 1 : 0;
+}
+
+static bool make_url(const bc_client_t *client, const char *path, char *url, size_t size) {
+    int length;
+    if (client->listen.is_unix) {
+        length = snprintf(url, size, "http://localhost%s", path);
+    } else if (strchr(client->listen.address, ':') != NULL) {
+        length = snprintf(url, size, "http://[%s]:%u%s", client->listen.address, client->listen.port, path);
+    } else {
+        length = snprintf(url, size, "http://%s:%u%s", client->listen.address, client->listen.port, path);
+    }
+    return length > 0 && (size_t)length < size;
+}
+
+bool bc_client_call(bc_client_t *client, const char *method, const char *path, const json_t *body, int64_t timeout_ms,
+                    const volatile bool *stop, int *status, json_t **reply) {
+    char url[2048];
+    buffer_t answer = {NULL, 0};
+    struct curl_slist *headers = NULL, *more;
+    char *text = NULL;
+    bool good = false;
+    long code = 0;
+    CURL *handle = client->handle;
+    assert(path[0] == '/');
+    if (!make_url(client, path, url, sizeof(url))) return false;
+
+    headers = curl_slist_append(NULL, client->credential);
+    if (headers == NULL) goto end;
+    if (body != NULL) {
+        text = json_dumps(body, JSON_COMPACT);
+        more = curl_slist_append(headers, "Content-Type: application/json");
+        if (text == NULL || more == NULL) goto end;
+        headers = more;
+    }
+    curl_easy_reset(handle); /* keeps the connection, forgets the last call's options */
+    if (curl_easy_setopt(handle, CURLOPT_URL, url) != CURLE_OK ||
+        curl_easy_setopt(handle, CURLOPT_CUSTOMREQUEST, method) != CURLE_OK ||
+        curl_easy_setopt(handle, CURLOPT_HTTPHEADER, headers) != CURLE_OK ||
+        curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)timeout_ms) != CURLE_OK ||
+        curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L) != CURLE_OK ||
+        curl_easy_setopt(handle, CURLOPT_PROXY, "") != CURLE_OK ||
+        curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, take_bytes) != CURLE_OK ||
+        curl_easy_setopt(handle, CURLOPT_WRITEDATA, &answer) != CURLE_OK ||
+        curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L) != CURLE_OK ||
+        curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, look_at_stop) != CURLE_OK ||
+        curl_easy_setopt(handle, CURLOPT_XFERINFODATA, &stop) != CURLE_OK)
+        goto end;
+    if (client->listen.is_unix &&
+        curl_easy_setopt(handle, CURLOPT_UNIX_SOCKET_PATH, client->listen.address) != CURLE_OK)
+        goto end;
+    if (text != NULL && curl_easy_setopt(handle, CURLOPT_POSTFIELDS, text) != CURLE_OK) goto end;
+    if (curl_easy_perform(handle) != CURLE_OK || curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &code) != CURLE_OK)
+        goto end;
+    json_error_t error;
+    *status = (int)code;
+    *reply = answer.bytes == NULL ? NULL : json_loadb(answer.bytes, answer.length, JSON_REJECT_DUPLICATES, &error);
+    good = true;
+end:
+    curl_slist_free_all(headers);
+    free(text);
+    free(answer.bytes);
+    return good;
+}

@@ -1,0 +1,225 @@
+#include "platform/bc_service.h"
+
+#include "platform/bc_client.h"
+#include "platform/bc_files.h"
+#include "platform/bc_log.h"
+#include "platform/bc_metrics.h"
+#include "platform/bc_random.h"
+#include "platform/bc_secret.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define INTERNAL_ROUTES_MAX 32
+
+struct bc_service_state {
+    const bc_service_t *service; /* borrowed */
+    bc_service_tools_t tools;
+    int lock_fd;
+    char service_key[BC_SECRET_MAX];
+    void *context;
+    bool opened;
+    volatile bool stopping;
+    bc_http_t *http, *internal;
+    bc_route_t internal_routes[INTERNAL_ROUTES_MAX + 1];
+};
+
+static _Atomic bool main_runs;
+static _Atomic bool failed;
+
+void bc_service_fail(const char *why) {
+    bc_log(BC_LOG_ERROR, "service-fails", bc_f_text("reason", why));
+    atomic_store(&failed, true);
+    if (atomic_load(&main_runs)) (void)kill(getpid(), SIGTERM); /* bc_service_main waits for it */
+}
+
+bool bc_service_folders(const bc_config_t *config) {
+    static const char *const folders[] = {"", "/run", "/keys"};
+    const char *data = bc_config_text(config, BC_DATA);
+    if (data[0] == '\0') {
+        bc_log(BC_LOG_ERROR, "no-data-folder", bc_f_text("needs", bc_config_name(BC_DATA)));
+        return false;
+    }
+    for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+        char path[BC_FILES_PATH_MAX];
+        (void)snprintf(path, sizeof(path), "%s%s", data,
+                       folders[i]); /* a data folder that long has no room for sockets: the config refused it */
+        /* 0711: nginx's workers reach sockets and jwks.json under other users; nothing can be listed. */
+        if (!bc_files_make_folders(path, 0711)) {
+            bc_log(BC_LOG_ERROR, "no-folder", bc_f_text("path", path), bc_f_text("reason", strerror(errno)));
+            return false;
+        }
+    }
+    return true;
+}
+
+int bc_service_lock(const bc_config_t *config, const char *name, bool wait) {
+    char relative[64], path[BC_FILES_PATH_MAX];
+    (void)snprintf(relative, sizeof(relative), "run/%s.lock", name); /* our own names are short */
+    if (!bc_service_folders(config) || !bc_config_path(config, relative, path, sizeof(path))) return -1;
+    int fd = wait ? bc_files_lock_wait(path, NULL) : bc_files_lock_try(path);
+    if (fd < 0 && errno != EWOULDBLOCK)
+        bc_log(BC_LOG_ERROR, "lock-failed", bc_f_text("path", path), bc_f_text("reason", strerror(errno)));
+    return fd;
+}
+
+/* --- operations routes that every service has --- */
+
+static void healthz(bc_request_t *request, bc_reply_t *reply, void *context) {
+    (void)request;
+    (void)context;
+    bc_reply_json(reply, 200, json_pack("{s:s}", "status", "ok"));
+}
+
+static void readyz(bc_request_t *request, bc_reply_t *reply, void *context);
+
+static void metrics(bc_request_t *request, bc_reply_t *reply, void *context) {
+    (void)request;
+    (void)context;
+    char *page = bc_metrics_page();
+    if (page == NULL) {
+        bc_reply_problem(reply, "internal-error", NULL);
+        return;
+    }
+    bc_reply_bytes(reply, 200, "text/plain; version=0.0.4; charset=utf-8", page, strlen(page));
+    free(page);
+}
+
+static const bc_route_t ops_routes[] = {
+    {"GET", "/healthz", BC_OPS, healthz, .query = NULL},
+    {"GET", "/readyz", BC_OPS, readyz, .query = NULL},
+    {"GET", "/metrics", BC_OPS, metrics, .query = NULL},
+};
+#define OPS_ROUTES (sizeof(ops_routes) / sizeof(ops_routes[0]))
+
+/* Handlers get the service's own context, so readyz finds its service here: a process runs one, a test may run several. */
+#define RUNNING_MAX 16
+static _Atomic(bc_service_state_t *) running[RUNNING_MAX];
+
+static void readyz(bc_request_t *request, bc_reply_t *reply, void *context) {
+    (void)request;
+    bool ready = true;
+    json_t *checks = json_object();
+    for (int i = 0; i < RUNNING_MAX; i++) {
+        bc_service_state_t *state = atomic_load(&running[i]);
+        if (state == NULL || state->context != context) continue;
+        if (state->stopping) ready = false;
+        if (state->service->ready != NULL && !state->service->ready(context, checks)) ready = false;
+    }
+    bc_reply_json(reply, ready ? 200 : 503,
+                  json_pack("{s:s, s:o}", "status", ready ? "ready" : "not-ready", "checks", checks));
+}
+
+static void set_running(bc_service_state_t *from, bc_service_state_t *to) {
+    for (int i = 0; i < RUNNING_MAX; i++) {
+        bc_service_state_t *expected = from;
+        if (atomic_compare_exchange_strong(&running[i], &expected, to)) return;
+    }
+}
+
+/* --- start and stop --- */
+
+static void gather_internal_routes(bc_service_state_t *state) {
+    size_t used = 0;
+    for (size_t i = 0; i < OPS_ROUTES; i++) state->internal_routes[used++] = ops_routes[i];
+    for (const bc_route_t *route = state->service->internal_routes; route != NULL && route->method != NULL; route++) {
+        assert(used < INTERNAL_ROUTES_MAX);
+        state->internal_routes[used++] = *route;
+    }
+}
+
+static bc_http_t *start_http(bc_service_state_t *state, bc_key_t listen, const bc_route_t *routes) {
+    const bc_config_t *config = state->tools.config;
+    bc_http_options_t options = {
+        .service = state->service->name,
+        .listen = bc_config_text(config, listen),
+        .routes = routes,
+        .context = state->context,
+        .connections_max = (int)bc_config_number(config, BC_HTTP_CONNECTIONS),
+        .timeout_ms = bc_config_number(config, BC_HTTP_TIMEOUT),
+        .verifier = state->tools.verifier,
+        .show_statements = strcmp(bc_config_text(config, BC_LOG_LEVEL), "debug") == 0,
+        .service_key = state->service_key,
+        .revoked = state->service->revoked,
+    };
+    return bc_http_start(&options);
+}
+
+bc_service_state_t *bc_service_start(const bc_service_t *service, const bc_config_t *config) {
+    bc_service_state_t *state = calloc(1, sizeof(*state));
+    if (state == NULL) return NULL;
+    state->service = service;
+    state->lock_fd = -1;
+    if (!bc_random_init() || !bc_client_init()) goto fail;
+    state->lock_fd = bc_service_lock(config, service->name, true);
+    if (state->lock_fd < 0) goto fail;
+    if (!bc_secret_service_key(config, true, state->service_key, sizeof(state->service_key))) goto fail;
+    state->tools =
+        (bc_service_tools_t){.config = config, .service_key = state->service_key, .stopping = &state->stopping};
+    state->tools.verifier = bc_token_verifier_create(config);
+    if (state->tools.verifier == NULL) goto fail;
+    if (!service->open(&state->tools, &state->context)) goto fail;
+    state->opened = true;
+    set_running(NULL, state);
+    gather_internal_routes(state);
+    state->internal = start_http(state, service->internal, state->internal_routes);
+    if (state->internal == NULL) goto fail;
+    if (service->routes != NULL) {
+        state->http = start_http(state, service->listen, service->routes);
+        if (state->http == NULL) goto fail;
+    }
+    bc_log(BC_LOG_INFO, "ready");
+    return state;
+fail:
+    bc_log(BC_LOG_ERROR, "service-not-started", bc_f_text("name", service->name));
+    bc_service_stop(state);
+    return NULL;
+}
+
+void bc_service_stop(bc_service_state_t *state) {
+    if (state == NULL) return;
+    state->stopping = true;
+    bc_http_announce_stop(state->http);
+    bc_http_announce_stop(state->internal);
+    if (state->opened && state->service->stop != NULL) state->service->stop(state->context);
+    bc_http_stop(state->http, BC_SERVICE_GRACE_MS);
+    bc_http_stop(state->internal, BC_SERVICE_GRACE_MS);
+    set_running(state, NULL);
+    if (state->opened) state->service->close(state->context);
+    bc_token_verifier_destroy(state->tools.verifier);
+    bc_secret_wipe(state->service_key, sizeof(state->service_key));
+    if (state->lock_fd >= 0) (void)close(state->lock_fd); /* last: whoever waits for it finds everything closed */
+    free(state);
+}
+
+void *bc_service_context(bc_service_state_t *state) {
+    return state->context;
+}
+
+int bc_service_main(const bc_service_t *service, const bc_config_t *config) {
+    bc_log_level_t level = BC_LOG_INFO;
+    (void)bc_log_level_parse(bc_config_text(config, BC_LOG_LEVEL), &level); /* the config has judged it */
+    bc_log_init(service->name, level);
+    sigset_t signals;
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGINT);
+    if (pthread_sigmask(SIG_BLOCK, &signals, NULL) != 0 || signal(SIGPIPE, SIG_IGN) == SIG_ERR) return 1;
+    atomic_store(&main_runs, true);
+    bc_service_state_t *state = bc_service_start(service, config);
+    if (state == NULL) return 1;
+    int got = 0;
+    while (sigwait(&signals, &got) != 0) continue;
+    bc_log(BC_LOG_INFO, "stopping", bc_f_int("signal", got));
+    bc_service_stop(state);
+    bool bad = atomic_load(&failed);
+    bc_log(BC_LOG_INFO, "stopped", bc_f_int("exit_code", bad));
+    return bad ? 1 : 0;
+}
