@@ -521,7 +521,7 @@ static void deciding_and_storing_equals_a_naive_model_while_allocations_fail(voi
     unsigned long rounds = seeded_rounds(1000000);
     for (unsigned long round = 0; round < rounds; round++) {
         /* For a while time stands still and one user goes mad: his rings fill up. */
-        bool is_still = round % 250000 < 15000;
+        bool is_still = round % 500000 < 40000;
         if (!is_still && seeded_chance(2000)) now_s += seeded_below(seeded_chance(20) ? 90000 : 200);
         /* Few users are busy, so that rings overflow; most are not. */
         naive_t *cart = &carts[seeded_chance(3) ? seeded_below(4) : seeded_below(USERS)];
