@@ -4,7 +4,8 @@
  *
  * Saved means durable (rule 2): saved() is called only after the database has synced the transaction.
  * A save is guarded (rule 3): it requires the row's (epoch, version) to be the saver's `expected`, or already its own.
- * Deleting a row raises the floor in the same transaction; a cart without a row starts at floor + 1.
+ * Deleting a row raises the floor in the same transaction; a cart without a row starts at floor + 1. status() tells a
+ * floor at least as high as that of every BASE_NO_ROW that was delivered before.
  */
 #ifndef ENGINE_BASE_H
 #define ENGINE_BASE_H
@@ -53,19 +54,25 @@ typedef struct {
 typedef struct {
     uint64_t epoch;
     uint64_t floor;
-    bool away;         /* closed after a failed commit or checkpoint, or cannot be opened */
+    bool away; /* closed after a failed commit or checkpoint, or cannot be opened */
     uint64_t rows_saved, rows_loaded, commits, failures, checkpoints;
 } base_status_t;
 
 #define BASE_BATCH_MAX 1024
+#define BASE_PURGE_MAX 256
 
 typedef struct base base_t;
 struct base {
     void *state;
     void (*set_owner)(void *state, const base_owner_t *owner);
-    bool (*load)(void *state, const cart_id_t *users, unsigned count);       /* false: queue full; ask again */
-    bool (*save)(void *state, const base_save_t *saves, unsigned count);     /* one transaction; one under way at a time */
-    bool (*find_purgeable)(void *state, uint64_t unchanged_since_s, unsigned limit);
+    bool (*load)(void *state, const cart_id_t *users, unsigned count); /* false: queue full; ask again */
+    /* One save is under way at a time (else false), at most BASE_BATCH_MAX rows. It may be several transactions, and loads
+     * may run between them; saved() comes once, for all of it, in the order of `saves`. `saves` and what it points to stay
+     * the caller's until then. */
+    bool (*save)(void *state, const base_save_t *saves, unsigned count);
+    bool (*find_purgeable)(void *state, uint64_t unchanged_since_s, unsigned limit); /* limit ≤ BASE_PURGE_MAX */
+    /* Deletes those rows that are still at these places and empty. Before any load that is asked for later. At most
+     * BASE_PURGE_MAX; false: one is under way. No answer: a row that stays is found again. */
     bool (*purge)(void *state, const cart_id_t *users, const cart_place_t *places, unsigned count);
     void (*status)(void *state, base_status_t *status);
     void (*poll)(void *state);

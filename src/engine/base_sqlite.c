@@ -1,0 +1,587 @@
+/*
+ * The SQLite base behind base.h: one thread that owns the connection (base_store.h), a queue in front of it.
+ *
+ * Who runs where: the functions of base_t on the engine's thread; work() and step_*() on the base's own thread, or, without
+ * one (power-cut suite), on the caller's, at once. All that both sides see is under the mutex; the store is touched only by
+ * who works. Results wait under the mutex until poll().
+ *
+ * Order of work: a purge · loads, some at a time · a piece of the save (one transaction) · a search for purgeable rows · a
+ * checkpoint that is due. So a load waits for one transaction of SAVE_STEP rows, or for one checkpoint of about
+ * CHECKPOINT_PAGES pages, not for a whole batch.
+ *
+ *   here ──any error: disconnect──▶ away ──back-off, settle, open, checkpoint──▶ here
+ * While away every save is BASE_FAILED and every load BASE_LOAD_FAILED, at once.
+ */
+#include <assert.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/base_store.h"
+
+#define LOADS_MAX        16384 /* waiting; beyond, load() says false */
+#define LOAD_STEP        128
+#define SAVE_STEP        128
+#define CHECKPOINT_PAGES 1000 /* of 4 KiB */
+#define BACKOFF_FIRST_MS 50
+#define BACKOFF_LAST_MS  5000
+#define LOG_LINES_MAX    16
+
+typedef struct answer answer_t;
+struct answer {
+    answer_t *next;
+    base_loaded_t loaded; /* image and rings point into bytes */
+    uint8_t bytes[];
+};
+
+typedef struct {
+    int level;
+    const char *event; /* static */
+    char detail[160];
+} log_line_t;
+
+typedef enum { SAVE_NONE, SAVE_WAITING, SAVE_READY } save_state_t;
+
+typedef struct {
+    base_t public;          /* state points back at this */
+    base_store_t store;     /* who works */
+    base_owner_t owner;     /* engine's thread */
+    cart_id_t *saved_users; /* owned; BASE_BATCH_MAX each; for the call of saved() */
+    cart_place_t *saved_places;
+    pthread_t thread;
+    bool threaded;
+    int event;           /* eventfd; −1 without a thread */
+    unsigned backoff_ms; /* who works */
+
+    pthread_mutex_t mutex; /* all below */
+    pthread_cond_t work;
+    bool stop;
+    cart_id_t *loads; /* owned ring of LOADS_MAX */
+    unsigned load_first, load_count;
+    answer_t *answers, **answers_end; /* owned list */
+    save_state_t save_state;
+    const base_save_t *saves; /* borrowed until saved() */
+    unsigned save_count, save_done;
+    base_save_result_t *save_results; /* owned; BASE_BATCH_MAX */
+    bool find_asked, found_ready;
+    uint64_t find_since_s;
+    unsigned find_limit, found;
+    cart_id_t *found_users; /* owned; BASE_PURGE_MAX each */
+    cart_place_t *found_places;
+    cart_id_t *purge_users;
+    cart_place_t *purge_places;
+    unsigned purge_count;
+    base_status_t status;
+    log_line_t lines[LOG_LINES_MAX];
+    unsigned line_count;
+} base_sqlite_t;
+
+/* ---- who works --------------------------------------------------------------------------------------------------- */
+
+static void wake_engine(base_sqlite_t *base) {
+    if (base->event < 0) return;
+    uint64_t one = 1;
+    ssize_t written = write(base->event, &one, sizeof(one));
+    (void)written; /* fails only when the counter is at its maximum: it is readable then */
+}
+
+/* Under the mutex. Lines beyond the maximum are dropped. */
+static void note(base_sqlite_t *base, int level, const char *event, const char *detail) {
+    if (base->line_count == LOG_LINES_MAX) return;
+    log_line_t *line = &base->lines[base->line_count++];
+    line->level = level;
+    line->event = event;
+    (void)snprintf(line->detail, sizeof(line->detail), "%s", detail); /* cut at worst */
+    wake_engine(base);
+}
+
+/* The store has failed: nothing is done on this connection any more. Under the mutex. */
+static void leave(base_sqlite_t *base) {
+    base->status.away = true;
+    base->status.failures++;
+    note(base, 3, "base_away", base->store.error);
+    (void)pthread_mutex_unlock(&base->mutex);
+    base_store_disconnect(&base->store);
+    (void)pthread_mutex_lock(&base->mutex);
+}
+
+/* Each step_ is entered and left with the mutex held, and lets go of it around the database. True: it did something. */
+static bool step_purge(base_sqlite_t *base) {
+    if (base->purge_count == 0) return false;
+    bool done = false;
+    bool away = base->status.away;
+    unsigned count = base->purge_count;
+    if (!away) {
+        (void)pthread_mutex_unlock(&base->mutex);
+        done = base_store_purge(&base->store, base->purge_users, base->purge_places, count);
+        (void)pthread_mutex_lock(&base->mutex);
+        if (done) base->status.floor = base->store.floor;
+        if (done) base->status.commits++;
+    }
+    base->purge_count = 0;
+    if (!away && !done) leave(base);
+    return true;
+}
+
+static answer_t *answer_of(const base_loaded_t *loaded) {
+    bool row = loaded->result == BASE_ROW;
+    size_t bytes = row ? (size_t)loaded->image_length + loaded->rings_length : 0;
+    answer_t *answer = malloc(sizeof(*answer) + bytes);
+    if (answer == NULL) return NULL;
+    answer->next = NULL;
+    answer->loaded = *loaded;
+    if (!row) return answer;
+    if (loaded->image_length > 0) memcpy(answer->bytes, loaded->image, loaded->image_length);
+    if (loaded->rings_length > 0) memcpy(answer->bytes + loaded->image_length, loaded->rings, loaded->rings_length);
+    answer->loaded.image = answer->bytes;
+    answer->loaded.rings = answer->bytes + loaded->image_length;
+    return answer;
+}
+
+static bool step_loads(base_sqlite_t *base) {
+    if (base->load_count == 0) return false;
+    cart_id_t users[LOAD_STEP];
+    unsigned count = base->load_count < LOAD_STEP ? base->load_count : LOAD_STEP;
+    for (unsigned i = 0; i < count; i++) users[i] = base->loads[(base->load_first + i) % LOADS_MAX];
+    bool good = !base->status.away;
+    bool away = base->status.away;
+    answer_t *first = NULL;
+    answer_t **end = &first;
+    unsigned made = 0;
+    (void)pthread_mutex_unlock(&base->mutex);
+    for (; made < count; made++) {
+        base_loaded_t loaded = {.user = users[made], .result = BASE_LOAD_FAILED};
+        if (good) good = base_store_load(&base->store, &loaded);
+        if (!good) loaded.result = BASE_LOAD_FAILED;
+        answer_t *answer = answer_of(&loaded);
+        if (answer == NULL) break; /* the rest stays in the queue */
+        *end = answer;
+        end = &answer->next;
+    }
+    (void)pthread_mutex_lock(&base->mutex);
+    base->load_first = (base->load_first + made) % LOADS_MAX;
+    base->load_count -= made;
+    base->status.rows_loaded += good ? made : 0;
+    if (first != NULL) {
+        *base->answers_end = first;
+        base->answers_end = end;
+        wake_engine(base);
+    }
+    if (!good && !away) leave(base);
+    return made > 0;
+}
+
+static bool step_save(base_sqlite_t *base) {
+    if (base->save_state != SAVE_WAITING) return false;
+    unsigned left = base->save_count - base->save_done;
+    unsigned count = left < SAVE_STEP ? left : SAVE_STEP;
+    const base_save_t *saves = base->saves + base->save_done;
+    base_save_result_t *results = base->save_results + base->save_done;
+    bool saved = false;
+    bool away = base->status.away;
+    if (!away) {
+        (void)pthread_mutex_unlock(&base->mutex);
+        saved = base_store_save(&base->store, saves, count, results);
+        (void)pthread_mutex_lock(&base->mutex);
+    }
+    if (saved) {
+        base->status.commits++;
+        base->status.rows_saved += count;
+    } else {
+        for (unsigned i = 0; i < count; i++) results[i] = BASE_FAILED;
+    }
+    base->save_done += count;
+    if (base->save_done == base->save_count) {
+        base->save_state = SAVE_READY;
+        wake_engine(base);
+    }
+    if (!saved && !away) leave(base);
+    return true;
+}
+
+static bool step_find(base_sqlite_t *base) {
+    if (!base->find_asked || base->found_ready) return false;
+    base->find_asked = false;
+    if (base->status.away) return true;
+    uint64_t since_s = base->find_since_s;
+    unsigned limit = base->find_limit;
+    (void)pthread_mutex_unlock(&base->mutex);
+    unsigned found = 0;
+    bool good = base_store_find_purgeable(&base->store, since_s, limit, base->found_users, base->found_places, &found);
+    (void)pthread_mutex_lock(&base->mutex);
+    if (!good) {
+        leave(base);
+    } else {
+        base->found = found;
+        base->found_ready = true;
+        wake_engine(base);
+    }
+    return true;
+}
+
+static bool step_checkpoint(base_sqlite_t *base, int pages) {
+    if (base->status.away || base->store.wal_pages < pages) return false;
+    (void)pthread_mutex_unlock(&base->mutex);
+    bool good = base_store_checkpoint(&base->store, false);
+    (void)pthread_mutex_lock(&base->mutex);
+    if (good)
+        base->status.checkpoints++;
+    else
+        leave(base);
+    return true;
+}
+
+static void come_back(base_sqlite_t *base) {
+    (void)pthread_mutex_unlock(&base->mutex);
+    base_open_t opened = base_store_connect(&base->store);
+    (void)pthread_mutex_lock(&base->mutex);
+    if (opened == BASE_OPEN_OK) {
+        base->backoff_ms = 0;
+        base->status.away = false;
+        base->status.floor = base->store.floor;
+        base->status.checkpoints++;
+        note(base, 1, "base_back", "reopened and checkpointed");
+        return;
+    }
+    base->backoff_ms = base->backoff_ms == 0 ? BACKOFF_FIRST_MS : base->backoff_ms * 2;
+    if (base->backoff_ms > BACKOFF_LAST_MS) base->backoff_ms = BACKOFF_LAST_MS;
+}
+
+static bool step(base_sqlite_t *base) {
+    return step_purge(base) || step_loads(base) || step_save(base) || step_find(base) ||
+           step_checkpoint(base, CHECKPOINT_PAGES);
+}
+
+static struct timespec after_ms(unsigned ms) {
+    struct timespec until;
+    (void)clock_gettime(CLOCK_MONOTONIC, &until); /* cannot fail with this clock */
+    until.tv_sec += (time_t)(ms / 1000);
+    until.tv_nsec += (long)(ms % 1000) * 1000000;
+    if (until.tv_nsec >= 1000000000) {
+        until.tv_nsec -= 1000000000;
+        until.tv_sec++;
+    }
+    return until;
+}
+
+static bool is_over(const struct timespec *until) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail with this clock */
+    return now.tv_sec > until->tv_sec || (now.tv_sec == until->tv_sec && now.tv_nsec >= until->tv_nsec);
+}
+
+static void *work(void *argument) {
+    base_sqlite_t *base = argument;
+    struct timespec try_again = {0};
+    (void)pthread_mutex_lock(&base->mutex);
+    for (;;) {
+        if (step(base)) continue;
+        if (base->stop) break;
+        if (!base->status.away) {
+            base->backoff_ms = 0;
+            (void)pthread_cond_wait(&base->work, &base->mutex);
+        } else if (base->backoff_ms == 0 || is_over(&try_again)) {
+            come_back(base);
+            try_again = after_ms(base->backoff_ms);
+        } else {
+            (void)pthread_cond_timedwait(&base->work, &base->mutex,
+                                         &try_again); /* early or late: the loop looks again */
+        }
+    }
+    (void)pthread_mutex_unlock(&base->mutex);
+    return NULL;
+}
+
+/* Something was asked: wakes the thread, or does it now. Under the mutex. */
+static void get_going(base_sqlite_t *base) {
+    if (base->threaded) {
+        (void)pthread_cond_signal(&base->work);
+    } else {
+        while (step(base)) {
+        }
+    }
+}
+
+/* ---- on the engine's thread -------------------------------------------------------------------------------------- */
+
+static void sqlite_set_owner(void *state, const base_owner_t *owner) {
+    base_sqlite_t *base = state;
+    base->owner = *owner;
+}
+
+static bool sqlite_load(void *state, const cart_id_t *users, unsigned count) {
+    base_sqlite_t *base = state;
+    (void)pthread_mutex_lock(&base->mutex);
+    bool accepted = count <= LOADS_MAX - base->load_count;
+    for (unsigned i = 0; accepted && i < count; i++) {
+        base->loads[(base->load_first + base->load_count) % LOADS_MAX] = users[i];
+        base->load_count++;
+    }
+    if (accepted) get_going(base);
+    (void)pthread_mutex_unlock(&base->mutex);
+    return accepted;
+}
+
+static bool sqlite_save(void *state, const base_save_t *saves, unsigned count) {
+    base_sqlite_t *base = state;
+    assert(count > 0 && count <= BASE_BATCH_MAX);
+    (void)pthread_mutex_lock(&base->mutex);
+    bool accepted = base->save_state == SAVE_NONE;
+    if (accepted) {
+        base->saves = saves;
+        base->save_count = count;
+        base->save_done = 0;
+        base->save_state = SAVE_WAITING;
+        get_going(base);
+    }
+    (void)pthread_mutex_unlock(&base->mutex);
+    return accepted;
+}
+
+static bool sqlite_find_purgeable(void *state, uint64_t unchanged_since_s, unsigned limit) {
+    base_sqlite_t *base = state;
+    (void)pthread_mutex_lock(&base->mutex);
+    bool accepted = !base->find_asked && !base->found_ready;
+    if (accepted) {
+        base->find_asked = true;
+        base->find_since_s = unchanged_since_s;
+        base->find_limit = limit < BASE_PURGE_MAX ? limit : BASE_PURGE_MAX;
+        get_going(base);
+    }
+    (void)pthread_mutex_unlock(&base->mutex);
+    return accepted;
+}
+
+static bool sqlite_purge(void *state, const cart_id_t *users, const cart_place_t *places, unsigned count) {
+    base_sqlite_t *base = state;
+    (void)pthread_mutex_lock(&base->mutex);
+    bool accepted = base->purge_count == 0 && count <= BASE_PURGE_MAX;
+    if (accepted && count > 0) {
+        memcpy(base->purge_users, users, count * sizeof(*users));
+        memcpy(base->purge_places, places, count * sizeof(*places));
+        base->purge_count = count;
+        get_going(base);
+    }
+    (void)pthread_mutex_unlock(&base->mutex);
+    return accepted;
+}
+
+static void sqlite_status(void *state, base_status_t *status) {
+    base_sqlite_t *base = state;
+    (void)pthread_mutex_lock(&base->mutex);
+    *status = base->status;
+    (void)pthread_mutex_unlock(&base->mutex);
+}
+
+static void deliver_lines(base_sqlite_t *base) {
+    log_line_t lines[LOG_LINES_MAX];
+    (void)pthread_mutex_lock(&base->mutex);
+    unsigned count = base->line_count;
+    memcpy(lines, base->lines, count * sizeof(*lines));
+    base->line_count = 0;
+    (void)pthread_mutex_unlock(&base->mutex);
+    for (unsigned i = 0; i < count && base->owner.log != NULL; i++) {
+        base->owner.log(base->owner.context, lines[i].level, lines[i].event, lines[i].detail);
+    }
+}
+
+static void deliver_answers(base_sqlite_t *base) {
+    (void)pthread_mutex_lock(&base->mutex);
+    answer_t *answer = base->answers;
+    base->answers = NULL;
+    base->answers_end = &base->answers;
+    (void)pthread_mutex_unlock(&base->mutex);
+    while (answer != NULL) {
+        base_loaded_t loaded[LOAD_STEP];
+        unsigned count = 0;
+        for (answer_t *at = answer; at != NULL && count < LOAD_STEP; at = at->next) loaded[count++] = at->loaded;
+        base->owner.loaded(base->owner.context, loaded, count);
+        for (; count > 0; count--) {
+            answer_t *next = answer->next;
+            free(answer);
+            answer = next;
+        }
+    }
+}
+
+static void deliver_saved(base_sqlite_t *base) {
+    (void)pthread_mutex_lock(&base->mutex);
+    bool ready = base->save_state == SAVE_READY;
+    unsigned count = base->save_count;
+    (void)pthread_mutex_unlock(&base->mutex);
+    if (!ready) return;
+    base_save_result_t results[BASE_BATCH_MAX]; /* a copy: the callback may start the next save */
+    for (unsigned i = 0; i < count; i++) {
+        base->saved_users[i] = base->saves[i].user;
+        base->saved_places[i] = base->saves[i].place;
+        results[i] = base->save_results[i];
+    }
+    (void)pthread_mutex_lock(&base->mutex);
+    base->save_state = SAVE_NONE;
+    base->saves = NULL;
+    (void)pthread_mutex_unlock(&base->mutex);
+    base->owner.saved(base->owner.context, base->saved_users, base->saved_places, results, count);
+}
+
+static void deliver_found(base_sqlite_t *base) {
+    cart_id_t users[BASE_PURGE_MAX];
+    cart_place_t places[BASE_PURGE_MAX];
+    (void)pthread_mutex_lock(&base->mutex);
+    bool ready = base->found_ready;
+    unsigned count = base->found;
+    if (ready) {
+        memcpy(users, base->found_users, count * sizeof(*users));
+        memcpy(places, base->found_places, count * sizeof(*places));
+        base->found_ready = false;
+    }
+    (void)pthread_mutex_unlock(&base->mutex);
+    if (ready && base->owner.purgeable != NULL) base->owner.purgeable(base->owner.context, users, places, count);
+}
+
+static void sqlite_poll(void *state) {
+    base_sqlite_t *base = state;
+    if (base->event >= 0) {
+        uint64_t counter;
+        ssize_t got = read(base->event, &counter, sizeof(counter));
+        (void)got; /* EAGAIN: nobody woke us, we look all the same */
+    }
+    if (!base->threaded) {
+        (void)pthread_mutex_lock(&base->mutex);
+        if (base->status.away) come_back(base);
+        while (step(base)) {
+        }
+        (void)pthread_mutex_unlock(&base->mutex);
+    }
+    deliver_lines(base);
+    deliver_answers(base);
+    deliver_saved(base);
+    deliver_found(base);
+}
+
+static int sqlite_fd(void *state) {
+    const base_sqlite_t *base = state;
+    return base->event;
+}
+
+static void base_free(base_sqlite_t *base) {
+    while (base->answers != NULL) {
+        answer_t *next = base->answers->next;
+        free(base->answers);
+        base->answers = next;
+    }
+    base_store_deinit(&base->store);
+    if (base->event >= 0) (void)close(base->event); /* nothing is kept in it */
+    (void)pthread_cond_destroy(&base->work);
+    (void)pthread_mutex_destroy(&base->mutex);
+    free(base->saved_users);
+    free(base->saved_places);
+    free(base->loads);
+    free(base->save_results);
+    free(base->found_users);
+    free(base->found_places);
+    free(base->purge_users);
+    free(base->purge_places);
+    free(base);
+}
+
+static void sqlite_destroy(void *state) {
+    base_sqlite_t *base = state;
+    if (base->threaded) {
+        (void)pthread_mutex_lock(&base->mutex);
+        base->stop = true;
+        (void)pthread_cond_signal(&base->work);
+        (void)pthread_mutex_unlock(&base->mutex);
+        int joined = pthread_join(base->thread, NULL);
+        assert(joined == 0);
+        (void)joined;
+    }
+    /* A tidy end: one file instead of two. If it fails, the next start settles the log. */
+    if (base->store.db != NULL) (void)base_store_checkpoint(&base->store, true);
+    base_free(base);
+}
+
+/* ---- opening ----------------------------------------------------------------------------------------------------- */
+
+static base_sqlite_t *base_new(bool threaded) {
+    base_sqlite_t *base = calloc(1, sizeof(*base));
+    if (base == NULL) return NULL;
+    base->store.lock = -1;
+    base->threaded = threaded;
+    base->event = -1;
+    base->answers_end = &base->answers;
+    pthread_condattr_t clock;
+    /* On Linux none of these fails with these arguments. */
+    (void)pthread_mutex_init(&base->mutex, NULL);
+    (void)pthread_condattr_init(&clock);
+    (void)pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    (void)pthread_cond_init(&base->work, &clock);
+    (void)pthread_condattr_destroy(&clock);
+    base->saved_users = malloc(BASE_BATCH_MAX * sizeof(cart_id_t));
+    base->saved_places = malloc(BASE_BATCH_MAX * sizeof(cart_place_t));
+    base->loads = malloc(LOADS_MAX * sizeof(cart_id_t));
+    base->save_results = malloc(BASE_BATCH_MAX * sizeof(base_save_result_t));
+    base->found_users = malloc(BASE_PURGE_MAX * sizeof(cart_id_t));
+    base->found_places = malloc(BASE_PURGE_MAX * sizeof(cart_place_t));
+    base->purge_users = malloc(BASE_PURGE_MAX * sizeof(cart_id_t));
+    base->purge_places = malloc(BASE_PURGE_MAX * sizeof(cart_place_t));
+    if (threaded) base->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    bool whole = base->saved_users != NULL && base->saved_places != NULL && base->loads != NULL &&
+                 base->save_results != NULL && base->found_users != NULL && base->found_places != NULL &&
+                 base->purge_users != NULL && base->purge_places != NULL && (!threaded || base->event >= 0);
+    if (whole) return base;
+    base_free(base);
+    return NULL;
+}
+
+base_open_t base_sqlite_migrate(const base_sqlite_config_t *config, unsigned *applied, char *detail, size_t bytes) {
+    base_store_t store;
+    base_open_t result = base_store_init(&store, config);
+    if (result == BASE_OPEN_OK) result = base_store_migrate(&store, applied);
+    if (result != BASE_OPEN_OK && bytes > 0) (void)snprintf(detail, bytes, "%s", store.error); /* cut at worst */
+    base_store_deinit(&store);
+    return result;
+}
+
+base_open_t base_sqlite_open(const base_sqlite_config_t *config, const cart_id_t *journal_id, int take_over,
+                             uint64_t *epoch, uint64_t *floor, base_t **base, char *detail, size_t bytes) {
+    base_sqlite_t *opened = base_new(config->threaded != 0);
+    if (opened == NULL) {
+        if (bytes > 0) (void)snprintf(detail, bytes, "no memory");
+        return BASE_OPEN_FAILED;
+    }
+    uint64_t claimed = 0;
+    base_open_t result = base_store_init(&opened->store, config);
+    if (result == BASE_OPEN_OK) result = base_store_connect(&opened->store);
+    if (result == BASE_OPEN_OK) {
+        result = base_store_claim(&opened->store, journal_id, &config->incarnation, take_over, &claimed);
+    }
+    if (result != BASE_OPEN_OK) goto fail;
+    opened->status.epoch = claimed;
+    opened->status.floor = opened->store.floor;
+    opened->public = (base_t){.state = opened,
+                              .set_owner = sqlite_set_owner,
+                              .load = sqlite_load,
+                              .save = sqlite_save,
+                              .find_purgeable = sqlite_find_purgeable,
+                              .purge = sqlite_purge,
+                              .status = sqlite_status,
+                              .poll = sqlite_poll,
+                              .fd = sqlite_fd,
+                              .destroy = sqlite_destroy};
+    if (opened->threaded && pthread_create(&opened->thread, NULL, work, opened) != 0) {
+        (void)snprintf(opened->store.error, sizeof(opened->store.error), "no thread"); /* fits */
+        result = BASE_OPEN_FAILED;
+        goto fail;
+    }
+    *epoch = claimed;
+    *floor = opened->store.floor;
+    *base = &opened->public;
+    return BASE_OPEN_OK;
+fail:
+    if (bytes > 0) (void)snprintf(detail, bytes, "%s", opened->store.error); /* cut at worst */
+    base_free(opened);
+    return result;
+}
