@@ -1,0 +1,110 @@
+/* What the parts of the program share. bookcart.c reads the command line; program_data.c owns the data folder's form;
+ * program_up.c supervises; program_listen.c opens its sockets; program_child.c is one supervised process; program_nginx.c
+ * writes nginx's configuration. */
+#ifndef PROGRAM_H
+#define PROGRAM_H
+
+#include "platform/bc_config.h"
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#define PROGRAM_NGINX  "/usr/sbin/nginx"
+#define PROGRAM_MODULE "ngx_http_cart_module.so"
+#define PROGRAM_REASON BC_CONFIG_REASON_BYTES
+
+/* --- program_data.c: the data folder and whom it belongs to --- */
+
+typedef struct {
+    uid_t uid;
+    gid_t gid;
+} program_owner_t;
+
+/* Makes DATA and its folders with their modes and says whose it is: everything that works on it runs as this user. A fresh
+ * folder made by root belongs to www-data if that user can reach it, else to root. false: *reason says why. */
+bool program_data_prepare(const bc_config_t *config, program_owner_t *owner, char reason[PROGRAM_REASON]);
+
+/* For good: a process of root becomes the owner. Keeps a parent-death signal that was asked for (the kernel forgets it when the
+ * user changes). Nothing happens when it already is the owner. */
+bool program_become(const program_owner_t *owner, char reason[PROGRAM_REASON]);
+
+/* Between these two a process of root has the owner's rights. */
+bool program_act_as(const program_owner_t *owner);
+void program_act_as_ourselves(void);
+
+/* Takes DATA/run/up.lock for this supervisor, without waiting, and writes its pid there. -1: *reason says who holds it. */
+int program_data_claim(const bc_config_t *config, const program_owner_t *owner, char reason[PROGRAM_REASON]);
+/* The pid of the supervisor that holds DATA, 0 when nobody does. */
+pid_t program_data_holder(const bc_config_t *config);
+
+/* --- program_child.c: one supervised process --- */
+
+typedef enum {
+    CHILD_IDLE,    /* not wanted yet, or stopped for good */
+    CHILD_RUNNING, /* pid is valid */
+    CHILD_WAITING  /* it ended; starts again at start_at_ms */
+} child_state_t;
+
+#define CHILD_ARGUMENTS_MAX 12
+#define CHILD_BACK_OFF_MS   100
+#define CHILD_BACK_OFF_MAX  5000
+#define CHILD_STABLE_MS     5000 /* after running so long its next failure counts as the first */
+
+typedef struct {
+    const char *name;
+    const char *path;                           /* what is executed */
+    const char *arguments[CHILD_ARGUMENTS_MAX]; /* ends with NULL; borrowed for the child's life */
+    const char *environment[4];                 /* NAME=value to add, ends with NULL; borrowed */
+    const program_owner_t *become;              /* before it is executed; NULL: stays what this process is; borrowed */
+    const int *inherited;                       /* descriptors it keeps, borrowed */
+    unsigned inherited_count;
+    child_state_t state;
+    pid_t pid;
+    int64_t started_ms, start_at_ms; /* monotonic */
+    unsigned failures;               /* in a row */
+} child_t;
+
+/* Starts it now. A failure to fork counts like a start that failed: it is tried again later. Prints the event. */
+void child_start(child_t *child, int64_t now_ms);
+/* It has ended with `status` (of waitpid): sets when it starts again, or CHILD_IDLE when it is not wanted any more. */
+void child_ended(child_t *child, int status, bool wanted, int64_t now_ms);
+/* "ended with code 1", "killed by signal 9 (Killed)" */
+void child_describe(int status, char *text, size_t size);
+
+/* One line an event on standard output: `bookcart: <who>: …` */
+__attribute__((format(printf, 2, 3))) void program_event(const char *who, const char *format, ...);
+
+/* --- program_listen.c --- */
+
+#define PROGRAM_ADDRESS 272
+
+/* A listening socket on `text` (ADDR:PORT or unix:/path), closed on exec, and its address with the port that was bound. Waits a
+ * few seconds while the address is in use: workers of a supervisor that was just killed may still be dying. -1 after an event. */
+int program_listen(const char *who, const char *text, char address[PROGRAM_ADDRESS]);
+/* Does GET /readyz at `address` answer 200 within half a second? */
+bool program_probe(const char *address);
+
+/* --- program_nginx.c --- */
+
+typedef struct {
+    const char *module; /* absolute path of the module */
+    const char *listen; /* as nginx writes an address: 127.0.0.1:8080 */
+    const char *ops_listen;
+    bool loopback;           /* every listener is: limits by address may be off */
+    unsigned open_files_max; /* descriptors a worker may have */
+} program_nginx_t;
+
+/* Writes the whole nginx.conf. Pure: config and arguments in, text out. */
+void program_nginx_write(const bc_config_t *config, const program_nginx_t *nginx, FILE *out);
+/* The longest a stopping worker may take to answer what is parked. */
+int64_t program_nginx_grace_ms(const bc_config_t *config);
+
+/* --- program_up.c --- */
+
+/* Everything on one machine until SIGTERM or SIGINT. `config_path` NULL: none. The process's exit code. */
+int program_up(const bc_config_t *config, const char *config_path);
+
+#endif
