@@ -92,6 +92,9 @@ static const row_t table[BC_KEY_COUNT] = {
     [BC_CART_LINK]        = {"BOOKCART_CART_LINK", LISTEN, "unix:@/run/cart-link.sock", 0, 0, false, "cart service, the link for the edge's workers"},
     [BC_CART_INTERNAL]    = {"BOOKCART_CART_INTERNAL", LISTEN, "unix:@/run/cart-internal.sock", 0, 0, false, "cart service, for other services and operations"},
 
+    [BC_SAMPLE_CATALOGUE] = {"BOOKCART_SAMPLE_CATALOGUE", FLAG, "no", 0, 0, false, "an empty library imports BOOKCART_SAMPLE_FILE at its start"},
+    [BC_SAMPLE_FILE]      = {"BOOKCART_SAMPLE_FILE", PATH, "", 0, 0, false, "CSV catalogue for an empty library"},
+
     [BC_HTTP_CONNECTIONS] = {"BOOKCART_HTTP_CONNECTIONS", NUMBER, "256", 4, 4096, false, "connections that one listener of a service serves at once"},
     [BC_HTTP_TIMEOUT]     = {"BOOKCART_HTTP_TIMEOUT", DURATION, "75s", 1 * S, 1 * H, false, "a service closes a connection that was idle so long"},
 

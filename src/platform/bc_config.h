@@ -58,6 +58,9 @@ typedef enum {
     BC_CART_LINK,
     BC_CART_INTERNAL,
 
+    BC_SAMPLE_CATALOGUE, /* flag: an empty library imports BC_SAMPLE_FILE at its start */
+    BC_SAMPLE_FILE,      /* path: a CSV catalogue */
+
     BC_HTTP_CONNECTIONS, /* number: connections one listener serves at once */
     BC_HTTP_TIMEOUT,     /* duration: an idle connection is closed */
 
