@@ -6,6 +6,7 @@
 #include "cart/cart_frame.h"
 
 #include <assert.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cart/cart_decide.h"
@@ -141,6 +142,25 @@ void cart_frame_header(uint8_t bytes[CART_FRAME_HEADER_BYTES], uint8_t type, uin
     at = cart_put(at, type, 1);
     at = cart_put(at, CART_PROTOCOL, 1);
     (void)cart_put(at, flags, 2); /* the last field */
+}
+
+bool cart_in_append(uint8_t **in, size_t *in_length, size_t *in_capacity, const uint8_t **bytes, size_t *length) {
+    const size_t whole = CART_FRAME_HEADER_BYTES + CART_FRAME_PAYLOAD_MAX;
+    size_t wanted = *in_length + *length < whole ? *in_length + *length : whole;
+    if (wanted > *in_capacity) {
+        size_t capacity = *in_capacity == 0 ? 1024 : *in_capacity;
+        while (capacity < wanted) capacity *= 2;
+        uint8_t *grown = realloc(*in, capacity);
+        if (grown == NULL) return false;
+        *in = grown;
+        *in_capacity = capacity;
+    }
+    size_t taken = wanted - *in_length;
+    memcpy(*in + *in_length, *bytes, taken);
+    *in_length += taken;
+    *bytes += taken;
+    *length -= taken;
+    return true;
 }
 
 static cart_reader_t payload_of(const cart_frame_t *frame) {
@@ -308,11 +328,24 @@ static bool remaining_is_valid(uint32_t remaining_ms) {
 
 #define OP_KEYED 0x01
 
+void cart_record_patch(uint8_t *bytes, uint32_t number, uint32_t remaining_ms) {
+    cart_put_u32(bytes, number);
+    cart_put_u32(bytes + 4, remaining_ms);
+}
+
+void cart_fetch_patch(uint8_t *bytes, uint64_t generation) {
+    (void)cart_put(bytes + CART_FETCH_BYTES - 8, generation, 8); /* the last field */
+}
+
 size_t cart_op_write(uint8_t *bytes, const cart_op_record_t *record) {
-    const cart_request_t *request = &record->request;
+    size_t length = cart_op_write_request(bytes, &record->request);
+    cart_record_patch(bytes, record->number, record->remaining_ms);
+    return length;
+}
+
+size_t cart_op_write_request(uint8_t *bytes, const cart_request_t *request) {
     assert(request->change_count >= 1 && request->change_count <= CART_CHANGES_MAX);
-    uint8_t *at = cart_put(bytes, record->number, 4);
-    at = cart_put(at, record->remaining_ms, 4);
+    uint8_t *at = cart_put(bytes, 0, 8);
     at = cart_put_bytes(at, request->user.bytes, CART_ID_BYTES);
     at = cart_put_bytes(at, request->session.bytes, CART_ID_BYTES);
     at = cart_put(at, request->issued_s, 8);

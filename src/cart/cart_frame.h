@@ -208,6 +208,10 @@ typedef struct {
 
 /* One record, without the batch around it: `bytes` has room for the type's maximum. Returns its length. */
 size_t cart_op_write(uint8_t *bytes, const cart_op_record_t *record);
+/* The same with number and remaining time 0, for a record that waits; cart_record_patch completes it (OPS and FETCH). */
+size_t cart_op_write_request(uint8_t *bytes, const cart_request_t *request);
+void cart_record_patch(uint8_t *bytes, uint32_t number, uint32_t remaining_ms);
+void cart_fetch_patch(uint8_t *bytes, uint64_t generation);
 size_t cart_done_write(uint8_t *bytes, const cart_done_record_t *record);
 size_t cart_fetch_write(uint8_t *bytes, const cart_fetch_record_t *record);
 size_t cart_cart_write(uint8_t *bytes, const cart_cart_record_t *record);
@@ -253,7 +257,11 @@ bool cart_ask_read(const cart_frame_t *frame, uint64_t books[CART_WORKER_ASK_MAX
 /* A whole frame; returns its length. */
 size_t cart_ask_write(uint8_t *bytes, const uint64_t *books, unsigned count);
 
-/* Little-endian numbers at any alignment, for what is patched into records. */
+/* What both ends do with bytes that are not a whole frame yet: appends to the block *in (owned, grows to one frame at most)
+ * what of *bytes it has room for, and takes it off *bytes. False: no memory. */
+bool cart_in_append(uint8_t **in, size_t *in_length, size_t *in_capacity, const uint8_t **bytes, size_t *length);
+
+/* Little-endian numbers at any alignment, for what is patched into frames. */
 void cart_put_u32(uint8_t *bytes, uint32_t value);
 uint32_t cart_get_u32(const uint8_t *bytes);
 

@@ -42,7 +42,8 @@ typedef struct {
     /* A worker asks for books. Answered by cart_hub_books(…, to). */
     void (*ask_books)(void *context, cart_link_t link, const uint64_t *books, unsigned count);
     /* A link follows the feeds from these positions; the owner answers with cart_hub_books / cart_hub_revocations to it
-     * (full when the generation differs or the position is too old), and from then on with every change. */
+     * (full when the generation differs or the position is too old), and from then on with every change. To say that the
+     * link has caught up, the last call for each feed has last = true, also when nothing is new (count 0, not full). */
     void (*follow)(void *context, cart_link_t link, uint64_t books_generation, uint64_t books_position,
                    uint64_t revocations_generation, uint64_t revocations_position);
     void (*log)(void *context, int level, const char *event, const char *detail);

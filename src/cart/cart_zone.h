@@ -102,8 +102,9 @@ typedef struct {
     uint64_t term;
     uint16_t slot; /* whose subscription it was */
 } cart_zone_gone_t;
-/* A seat that still waits for its first vouched image under the same slot and vouch keeps its generation: two FETCHes in
- * flight for one user do not void each other. What had to go to make room is in `gone`, for the caller to RELEASE. */
+/* A seat that was reserved for this very slot and vouch keeps its generation: the subscription, if its FETCH came through,
+ * is as good as a new one, and two FETCHes in flight for one user do not void each other. What had to go to make room is
+ * in `gone`, for the caller to RELEASE. */
 cart_reserve_t cart_zone_reserve(cart_zone_t *zone, const cart_id_t *user, uint16_t slot, uint64_t now_ms,
                                  uint64_t *generation, cart_zone_gone_t gone[CART_ZONE_STEP_MAX], unsigned *gone_count);
 /* Stores a confirmed image. generation 0: into whatever seat the user has (an image that came with a DONE); it does not
