@@ -79,7 +79,7 @@ static bool add_save(engine_t *engine, cart_entry_t *entry, size_t *used) {
         .user = entry->user,
         .expected = has_row ? extra->base : (cart_place_t){0, 0},
         .place = engine->shown.place,
-        .changed_s = extra->changed_s,
+        .changed_s = extra->changed_s != 0 ? extra->changed_s : engine->now_s, /* replayed: not known */
         .empty = engine->shown.line_count == 0,
         .image = to,
         .image_length = entry->image_length,
