@@ -29,6 +29,7 @@ typedef struct {
     bool follows;
     bool full_open[HUB_FEEDS];           /* a full list is under way on this link … */
     uint64_t full_generation[HUB_FEEDS]; /* … of this generation */
+    bool caught_up[HUB_FEEDS];           /* since FOLLOW */
     uint32_t slot;                       /* index into slots; HUB_NONE */
     uint32_t ready_next;
     uint64_t heard_ms;
