@@ -123,7 +123,9 @@ static char *field(const library_columns_t *columns, const library_csv_row_t *ro
 static const char *read_isbn(bool goodbooks, const char *text, char isbn[library_isbn_chars + 1], bool *known) {
     char padded[library_isbn_chars + 1];
     if (goodbooks && strlen(text) < 10) {
-        (void)snprintf(padded, sizeof(padded), "%.*s%s", (int)(10 - strlen(text)), "0000000000", text);
+        size_t lost = 10 - strlen(text);
+        memset(padded, '0', lost);
+        memcpy(padded + lost, text, strlen(text) + 1);
         text = padded;
     }
     *known = library_isbn_read(text, isbn);

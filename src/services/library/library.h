@@ -1,0 +1,19 @@
+/* The library service: what the program calls. Each function logs or prints what went wrong. */
+#ifndef LIBRARY_H
+#define LIBRARY_H
+
+#include "platform/bc_config.h"
+
+/* Serves until SIGTERM or SIGINT; the process's exit code. Call before any thread is made. With BOOKCART_SAMPLE_CATALOGUE=yes an
+ * empty library first imports BOOKCART_SAMPLE_FILE. */
+int library_service_main(const bc_config_t *config);
+
+/* Brings DATA/library.db to this program's schema, under the service's lock (waits while the service runs). 0, or 1. */
+int library_service_migrate(const bc_config_t *config);
+
+/* Imports a CSV file (see library_columns.h): by the running service's internal listener, or under its lock when it is down. What
+ * became of the rows, and each rejected one with its line and reason, is printed on standard output. 0 when the file was read to its
+ * end and not every row was rejected; else 1. To run it again is always safe. */
+int library_import(const bc_config_t *config, const char *path);
+
+#endif

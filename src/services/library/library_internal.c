@@ -1,0 +1,69 @@
+/* What other services and the program may call: the feed of books, and one batch of an import. */
+#include "platform/bc_log.h"
+#include "services/library/library_import.h"
+#include "services/library/library_json.h"
+#include "services/library/library_service.h"
+
+#include <stdio.h>
+
+typedef struct {
+    json_t *items;
+    size_t limit;
+    uint64_t position;
+    bool more;
+    bool failed;
+} feed_page_t;
+
+static bool show_item(void *context, const library_row_t *row) {
+    feed_page_t *page = context;
+    if (json_array_size(page->items) == page->limit) {
+        page->more = true;
+        return false;
+    }
+    page->failed = json_array_append_new(page->items, library_json_feed_item(row)) != 0;
+    if (!page->failed) page->position = row->position;
+    return !page->failed;
+}
+
+bool library_feed_read(void *context, uint64_t after, int limit, json_t *items, uint64_t *position, bool *more) {
+    const library_t *library = context;
+    feed_page_t page = {.items = items, .limit = (size_t)limit, .position = after};
+    library_result_t result = library_store_feed(library->store, after, limit + 1, show_item, &page);
+    if (result != LIBRARY_OK || page.failed) return false;
+    *position = page.position;
+    *more = page.more;
+    return true;
+}
+
+void library_handle_feed(bc_request_t *request, bc_reply_t *reply, void *context) {
+    const library_t *library = context;
+    bc_feed_serve(library->feed, request, reply);
+}
+
+void library_handle_import(bc_request_t *request, bc_reply_t *reply, void *context) {
+    const library_t *library = context;
+    library_imported_t results[library_batch_max];
+    size_t count = 0;
+    bool changed = false;
+    library_fault_t fault;
+    const json_t *books = json_object_get(bc_request_body(request), "books");
+    library_result_t result = library_import_batch(library->store, books, results, &count, &fault);
+    if (fault.field != NULL) {
+        bc_reply_problem_field(reply, "not-acceptable-value", fault.field, "invalid", fault.reason);
+        return;
+    }
+    if (result != LIBRARY_OK) {
+        library_reply_failed(reply);
+        return;
+    }
+    json_t *words = json_array();
+    for (size_t i = 0; i < count; i++) {
+        if (results[i] == LIBRARY_IMPORT_NEW || results[i] == LIBRARY_IMPORT_CHANGED) changed = true;
+        if (json_array_append_new(words, json_integer(results[i])) != 0) {
+            json_decref(words);
+            words = NULL;
+        }
+    }
+    if (changed) bc_feed_wake(library->feed);
+    library_reply(reply, 200, json_pack("{s:o}", "results", words));
+}

@@ -1,0 +1,197 @@
+/*
+ * The service's life: opens library.db under the lock that bc_service holds, serves, closes. The import command is here too:
+ * it does the same to the database when no service runs.
+ */
+#include "services/library/library_service.h"
+
+#include "platform/bc_client.h"
+#include "platform/bc_files.h"
+#include "platform/bc_log.h"
+#include "platform/bc_random.h"
+#include "platform/bc_secret.h"
+#include "services/library/library.h"
+#include "services/library/library_import.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+static library_store_t *open_store(const bc_config_t *config) {
+    char path[BC_FILES_PATH_MAX];
+    if (!bc_config_path(config, "library.db", path, sizeof(path))) {
+        bc_log(BC_LOG_ERROR, "path-too-long", bc_f_text("file", "library.db"));
+        return NULL;
+    }
+    return library_store_open(path);
+}
+
+static int price_digits(const bc_config_t *config) {
+    return library_currency_digits(bc_config_text(config, BC_CURRENCY));
+}
+
+/* A shop without its sample is still a shop: what goes wrong is logged. */
+static void import_sample(const bc_config_t *config, library_store_t *store) {
+    bool empty = false;
+    const char *path = bc_config_text(config, BC_SAMPLE_FILE);
+    if (!bc_config_flag(config, BC_SAMPLE_CATALOGUE)) return;
+    if (library_store_is_empty(store, &empty) != LIBRARY_OK || !empty) return;
+    library_import_counts_t counts;
+    bool whole =
+        *path != '\0' && library_import_file(path, price_digits(config), library_import_to_store, store, NULL, &counts);
+    if (whole) {
+        bc_log(BC_LOG_INFO, "sample-imported", bc_f_int("books", (int64_t)counts.added));
+    } else {
+        bc_log(BC_LOG_WARN, "sample-not-imported", bc_f_text("path", path));
+    }
+}
+
+static void close_library(void *context) {
+    library_t *library = context;
+    bc_feed_destroy(library->feed);
+    library_store_close(library->store);
+    free(library);
+}
+
+static bool open_library(const bc_service_tools_t *tools, void **context) {
+    library_t *library = calloc(1, sizeof(*library));
+    if (library == NULL) return false;
+    library->config = tools->config;
+    library->store = open_store(tools->config);
+    if (library->store != NULL) {
+        import_sample(tools->config, library->store);
+        library->feed = bc_feed_create(library_store_generation(library->store), library_feed_read, library);
+    }
+    if (library->feed == NULL) {
+        close_library(library);
+        return false;
+    }
+    *context = library;
+    return true;
+}
+
+static void stop_library(void *context) {
+    library_t *library = context;
+    bc_feed_wake(library->feed);
+}
+
+static bool library_is_ready(void *context, json_t *checks) {
+    const library_t *library = context;
+    bool open = library_store_is_open(library->store);
+    return json_object_set_new(checks, "database", json_string(open ? "ok" : "closed")) == 0 && open;
+}
+
+const bc_service_t library_service = {
+    .name = "library",
+    .listen = BC_LIBRARY_LISTEN,
+    .internal = BC_LIBRARY_INTERNAL,
+    .routes = library_routes,
+    .internal_routes = library_internal_routes,
+    .open = open_library,
+    .stop = stop_library,
+    .close = close_library,
+    .ready = library_is_ready,
+};
+
+int library_service_main(const bc_config_t *config) {
+    return bc_service_main(&library_service, config);
+}
+
+int library_service_migrate(const bc_config_t *config) {
+    if (!bc_random_init()) return 1;
+    int lock = bc_service_lock(config, "library", true);
+    if (lock < 0) return 1;
+    library_store_t *store = open_store(config);
+    library_store_close(store);
+    (void)close(lock); /* releases the lock */
+    return store == NULL ? 1 : 0;
+}
+
+/* --- the import command --- */
+
+enum { ask_timeout_ms = 2000, batch_timeout_ms = 30000, batch_tries = 3, reach_tries = 60, reach_pause_ms = 500 };
+
+typedef struct {
+    bc_client_t *client;    /* owned; NULL: the service is down */
+    library_store_t *store; /* owned; NULL: the service runs */
+    int lock;               /* with store */
+} reach_t;
+
+static void leave(reach_t *reach) {
+    library_store_close(reach->store);
+    bc_client_destroy(reach->client);
+    if (reach->lock >= 0) (void)close(reach->lock); /* releases the lock, last */
+}
+
+/* The service if it answers, else its database under its lock; a service that is starting or ending is neither for a moment. */
+static bool reach_library(const bc_config_t *config, reach_t *reach) {
+    char key[BC_SECRET_MAX + 1];
+    *reach = (reach_t){.lock = -1};
+    for (int i = 0; i < reach_tries; i++) {
+        int status = 0;
+        json_t *reply = NULL;
+        if (bc_secret_service_key(config, false, key, sizeof(key))) {
+            reach->client = bc_client_create(bc_config_text(config, BC_LIBRARY_INTERNAL), key);
+        }
+        bool answered = reach->client != NULL &&
+                        bc_client_call(reach->client, "GET", "/readyz", NULL, ask_timeout_ms, NULL, &status, &reply);
+        json_decref(reply);
+        if (answered && status == 200) return true;
+        bc_client_destroy(reach->client);
+        reach->client = NULL;
+        reach->lock = bc_service_lock(config, "library", false);
+        if (reach->lock >= 0) {
+            reach->store = open_store(config);
+            return reach->store != NULL;
+        }
+        if (errno != EWOULDBLOCK) return false;
+        const struct timespec pause = {.tv_nsec = reach_pause_ms * 1000000L};
+        (void)nanosleep(&pause, NULL); /* a signal only shortens it */
+    }
+    bc_log(BC_LOG_ERROR, "library-unreachable");
+    return false;
+}
+
+static bool import_by_service(void *context, json_t *books, library_imported_t *results) {
+    bc_client_t *client = context;
+    size_t count = json_array_size(books);
+    json_t *body = json_pack("{s:O}", "books", books);
+    bool done = false;
+    /* A batch counts once however often it is sent. */
+    for (int i = 0; i < batch_tries && body != NULL && !done; i++) {
+        int status = 0;
+        json_t *reply = NULL;
+        if (!bc_client_call(client, "POST", LIBRARY_IMPORT_PATH, body, batch_timeout_ms, NULL, &status, &reply))
+            continue;
+        const json_t *words = json_object_get(reply, "results");
+        done = status == 200 && json_array_size(words) == count;
+        for (size_t k = 0; k < count && done; k++) {
+            json_int_t word = json_integer_value(json_array_get(words, k));
+            done = word >= LIBRARY_IMPORT_NEW && word <= LIBRARY_IMPORT_GONE;
+            if (done) results[k] = (library_imported_t)word;
+        }
+        json_decref(reply);
+        if (!done) bc_log(BC_LOG_WARN, "import-batch-refused", bc_f_int("status", status));
+    }
+    json_decref(body);
+    return done;
+}
+
+int library_import(const bc_config_t *config, const char *path) {
+    reach_t reach = {.lock = -1};
+    library_import_counts_t counts = {0};
+    bool whole = false;
+    if (!bc_random_init() || !bc_client_init()) return 1;
+    if (reach_library(config, &reach)) {
+        library_sink_fn sink = reach.client != NULL ? import_by_service : library_import_to_store;
+        void *context = reach.client != NULL ? (void *)reach.client : (void *)reach.store;
+        whole = library_import_file(path, price_digits(config), sink, context, stdout, &counts);
+        (void)printf("%llu rows: %llu new, %llu changed, %llu unchanged, %llu rejected\n",
+                     (unsigned long long)counts.rows, (unsigned long long)counts.added,
+                     (unsigned long long)counts.changed, (unsigned long long)counts.unchanged,
+                     (unsigned long long)counts.rejected); /* a report only */
+    }
+    leave(&reach);
+    return whole && (counts.rows == 0 || counts.rejected < counts.rows) ? 0 : 1;
+}

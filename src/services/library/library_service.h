@@ -1,0 +1,48 @@
+/* What the library's handlers share. One per process; handlers run in many threads. */
+#ifndef LIBRARY_SERVICE_H
+#define LIBRARY_SERVICE_H
+
+#include "platform/bc_config.h"
+#include "platform/bc_feed.h"
+#include "platform/bc_http.h"
+#include "platform/bc_service.h"
+#include "services/library/library_store.h"
+
+typedef struct {
+    const bc_config_t *config; /* borrowed for the service's life */
+    library_store_t *store;    /* owned */
+    bc_feed_t *feed;           /* owned */
+} library_t;
+
+/* The service as bc_service_start takes it: the program and the tests start the same. */
+extern const bc_service_t library_service;
+
+/* library_routes.c */
+extern const bc_route_t library_routes[];
+extern const bc_route_t library_internal_routes[];
+
+/* library_catalogue.c */
+void library_handle_list(bc_request_t *request, bc_reply_t *reply, void *context);
+void library_handle_book(bc_request_t *request, bc_reply_t *reply, void *context);
+void library_handle_shop(bc_request_t *request, bc_reply_t *reply, void *context);
+
+/* library_admin.c */
+void library_handle_admin_book(bc_request_t *request, bc_reply_t *reply, void *context);
+void library_handle_admin_patch(bc_request_t *request, bc_reply_t *reply, void *context);
+void library_handle_admin_delete(bc_request_t *request, bc_reply_t *reply, void *context);
+
+/* library_internal.c */
+void library_handle_feed(bc_request_t *request, bc_reply_t *reply, void *context);
+void library_handle_import(bc_request_t *request, bc_reply_t *reply, void *context);
+bool library_feed_read(void *context, uint64_t after, int limit, json_t *items, uint64_t *position, bool *more);
+
+/* The {id} of the path. false: 404 was set. */
+bool library_path_id(const bc_request_t *request, bc_reply_t *reply, int64_t *id);
+
+/* Sends `body` (taken) with numbers as people write them. */
+void library_reply(bc_reply_t *reply, int status, json_t *body);
+
+/* 503 with Retry-After. */
+void library_reply_failed(bc_reply_t *reply);
+
+#endif
