@@ -223,7 +223,11 @@ static void settle_resident(engine_t *engine, cart_entry_t *entry, const cart_im
     }
     int order = cart_place_compare(row->place, mine->place);
     bool is_newer_epoch = row->place.epoch > mine->place.epoch;
-    bool is_other = (is_fork && order != 0 && cart_place_compare(row->place, extra->base) != 0) || is_newer_epoch;
+    /* Within an epoch there is one order, so a lesser version is an ancestor: a save of ours that was told "failed" and was
+     * stored all the same. Merging with it would bring removed lines back. */
+    bool is_ancestor = order < 0 && row->place.epoch == mine->place.epoch;
+    bool is_base = cart_place_compare(row->place, extra->base) == 0;
+    bool is_other = (is_fork && order != 0 && !is_base && !is_ancestor) || is_newer_epoch;
     if (CART_PLANTED(save_expects_itself) && is_fork) {
         extra->base = row->place;
         loaded_well(engine, entry);
