@@ -1,0 +1,106 @@
+"""Shops for tests. Nothing is built here: `./dev test` hands in a built program."""
+
+import pathlib
+import random
+import os
+import subprocess
+
+import pytest
+
+import api
+from shop import Shop
+
+shops: list[Shop] = []
+
+
+def pytest_addoption(parser):
+    parser.addoption("--program", default="build/release/bookcart", help="the built program")
+    parser.addoption("--kills", type=int, default=24, help="how often the kill test kills something")
+
+
+def first_line(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    return (done.stdout + done.stderr).strip().splitlines()[0]
+
+
+def pytest_report_header(config):
+    program = config.getoption("--program")
+    if not pathlib.Path(program).exists():
+        return f"bookcart: {program} is not built"
+    libraries = ("libulfius2.7", "libmicrohttpd12", "libsqlite3-0", "libsodium23", "libssl3")
+    versions = subprocess.run(
+        ["dpkg-query", "-W", "-f=${Package} ${Version}, ", *libraries], capture_output=True, text=True, check=False
+    ).stdout
+    return [
+        f"program: {first_line(program, '--version')} ({program})",
+        f"engines: {first_line('/usr/sbin/nginx', '-v')}, {versions.rstrip(', ')}",
+        "ports: free ones, chosen by the system; each test that fails shows its shop's",
+    ]
+
+
+@pytest.fixture(scope="session")
+def program(request) -> str:
+    return request.config.getoption("--program")
+
+
+@pytest.fixture(scope="session")
+def seed() -> int:
+    value = int(os.environ.get("BOOKCART_TEST_SEED", random.SystemRandom().randrange(2**32)))
+    print(f"BOOKCART_TEST_SEED={value}")
+    return value
+
+
+@pytest.fixture(scope="session")
+def shop(program):
+    """A running shop that tests share and leave whole."""
+    made = Shop(program, name="shared")
+    shops.append(made)
+    try:
+        made.import_catalogue()
+        yield made.start()
+    finally:
+        made.destroy()
+        shops.remove(made)
+
+
+@pytest.fixture
+def make_shop(program):
+    """make_shop(settings, start=True): a shop of the test's own."""
+    own = []
+
+    def make(settings=None, start=True, catalogue=True) -> Shop:
+        made = Shop(program, settings, name="own")
+        own.append(made)
+        shops.append(made)
+        if catalogue:
+            made.import_catalogue()
+        return made.start() if start else made
+
+    yield make
+    for made in own:
+        made.destroy()
+        shops.remove(made)
+
+
+@pytest.fixture
+def anyone(shop):
+    caller = api.Caller(shop.url)
+    yield caller
+    caller.close()
+
+
+@pytest.fixture
+def guest(shop):
+    caller = api.guest(shop.url)
+    yield caller
+    caller.close()
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    outcome = yield
+    report = outcome.get_result()
+    if report.failed:
+        for made in shops:
+            title = f"shop {made.url} (operations {made.operations}, data {made.data})"
+            report.sections.append((title, made.tail(80)))
