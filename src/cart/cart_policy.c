@@ -47,7 +47,7 @@ void cart_policy_defaults(cart_policy_t *policy) {
     policy->active_heat = 4 * HEAT_ONE;
     policy->high_water_permille = 900;
     policy->low_water_permille = 850;
-    policy->order = CART_POLICY_SIEVE;
+    policy->order = CART_POLICY_LRU; /* docs/decisions/0040-lru-for-sessions.md */
 }
 
 const char *cart_policy_check(const cart_policy_t *policy) {
@@ -94,9 +94,10 @@ void cart_policy_touch(const cart_policy_t *policy, cart_table_t *table, cart_en
     bool is_first = entry->touched_s == 0 && entry->heat == 0;
     uint32_t heat = (uint32_t)cart_policy_heat(policy, entry, now_s) + HEAT_ONE;
     entry->heat = heat > UINT16_MAX ? UINT16_MAX : (uint16_t)heat;
+    /* LRU: once a second is order enough, and spares a busy cart's reads the neighbours' cache lines. */
+    if (policy->order == CART_POLICY_LRU && now_s != entry->touched_s) cart_table_refresh(table, entry);
     if (now_s > entry->touched_s) entry->touched_s = now_s;
     if (!is_first) entry->visited = 1;
-    if (policy->order == CART_POLICY_LRU) cart_table_refresh(table, entry);
 }
 
 /* ---- notes --------------------------------------------------------------------------------------------------------- */

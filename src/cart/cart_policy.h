@@ -37,7 +37,7 @@ typedef struct {
 
 typedef enum { CART_POLICY_SIEVE = 0, CART_POLICY_LRU = 1 } cart_policy_order_t;
 
-/* Sensible defaults: 60 s note, 10 min calm, 60 min active, 60 s half-life, active at 4.0, water marks 900 and 850. */
+/* Sensible defaults: 60 s note, 10 min calm, 60 min active, 60 s half-life, active at 4.0, water marks 900 and 850, LRU. */
 void cart_policy_defaults(cart_policy_t *policy);
 /* NULL, or what is wrong (a static text that names the field). */
 const char *cart_policy_check(const cart_policy_t *policy);
