@@ -530,8 +530,12 @@ void cart_hub_cart(cart_hub_t *hub, const cart_origin_t *origin, const cart_id_t
     const hub_sub_t *sub = origin->generation == 0 ? NULL : hub_sub_find(hub, user, &edge);
     bool subscribed = sub != NULL && sub->slot == link->slot && sub->generation == origin->generation;
     if (subscribed && !given) {
+        /* Not only by this CART, which a cut may lose: another FETCH of the same seat may have been answered before, and
+         * its image would stay vouched for by nobody. */
+        push(hub, sub, NULL, 0);
         hub_sub_remove(hub, user, &edge, origin->generation);
         subscribed = false;
+        if (link->state != HUB_UP) return;
     }
     const cart_cart_record_t record = {.number = origin->number,
                                        .verdict = *verdict,

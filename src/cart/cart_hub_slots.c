@@ -54,7 +54,8 @@ static bool replay_add(hub_replay_t *replay, const uint8_t *record, size_t lengt
     return true;
 }
 
-static void slot_forget(hub_slot_t *slot) {
+static void slot_forget(cart_hub_t *hub, hub_slot_t *slot) {
+    if (slot->push_next > hub->push_highest) hub->push_highest = slot->push_next;
     slot->used = false;
     slot->epoch++;
     replay_clear(&slot->replay);
@@ -79,7 +80,7 @@ uint32_t hub_slot_for(cart_hub_t *hub, const cart_id_t *edge, uint16_t number, b
         }
     }
     if (free_slot == HUB_NONE && longest != HUB_NONE) {
-        slot_forget(&hub->slots[longest]);
+        slot_forget(hub, &hub->slots[longest]);
         free_slot = longest;
     }
     if (free_slot == HUB_NONE) return HUB_NONE;
@@ -89,15 +90,18 @@ uint32_t hub_slot_for(cart_hub_t *hub, const cart_id_t *edge, uint16_t number, b
     slot->edge = *edge;
     slot->link = HUB_NONE;
     slot->newest_link = 0;
-    slot->push_next = 1;
+    slot->push_next = hub->push_highest + 1; /* above any number that was ever given for a forgotten slot */
     slot->away_ms = hub->now_ms;
     *fresh = true;
     return free_slot;
 }
 
 void hub_slot_gap(cart_hub_t *hub, uint32_t index) {
-    hub->slots[index].epoch++;
-    replay_clear(&hub->slots[index].replay);
+    hub_slot_t *slot = &hub->slots[index];
+    slot->epoch++;
+    /* A number is skipped: whoever has not heard of this gap cannot resume behind it, should the WELCOME get lost. */
+    slot->push_next++;
+    replay_clear(&slot->replay);
 }
 
 bool hub_slot_can_resume(const hub_slot_t *slot, uint64_t push_seen) {
@@ -151,7 +155,8 @@ uint64_t hub_slot_push(cart_hub_t *hub, uint32_t index, const cart_id_t *user, u
 void hub_slots_tick(cart_hub_t *hub) {
     for (uint32_t i = 0; i < CART_HUB_SLOTS_MAX; i++) {
         hub_slot_t *slot = &hub->slots[i];
-        if (slot->used && slot->link == HUB_NONE && hub->now_ms > slot->away_ms + CART_HUB_RESUME_MS) slot_forget(slot);
+        if (slot->used && slot->link == HUB_NONE && hub->now_ms > slot->away_ms + CART_HUB_RESUME_MS)
+            slot_forget(hub, slot);
     }
 }
 

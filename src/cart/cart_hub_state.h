@@ -79,6 +79,7 @@ struct cart_hub {
     uint32_t ready_first, ready_last;
 
     hub_slot_t slots[CART_HUB_SLOTS_MAX];
+    uint64_t push_highest; /* of the slots that were forgotten */
 
     uint32_t *buckets; /* owned */
     uint32_t bucket_mask;
