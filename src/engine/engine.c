@@ -61,22 +61,29 @@ static bool make_memory(engine_t *engine) {
 
 engine_t *engine_create(const engine_config_t *config, commit_point_t *commit, base_t *base,
                         const engine_owner_t *owner) {
-    assert(config->epoch >= 1);
     assert(cart_policy_check(&config->policy) == NULL);
     assert(config->batch_max >= 1 && config->batch_max + 4 <= COMMIT_SETS_MAX);
     engine_t *engine = calloc(1, sizeof *engine);
     if (engine == NULL) return NULL;
     engine->config = *config;
-    engine->commit = commit;
-    engine->base = base;
     engine->owner = *owner;
     engine->floor = config->floor;
     if (!make_memory(engine)) {
         engine_destroy(engine);
         return NULL;
     }
-    set_owners(engine);
+    if (commit != NULL) engine_attach(engine, commit, base, config->epoch, config->floor);
     return engine;
+}
+
+void engine_attach(engine_t *engine, commit_point_t *commit, base_t *base, uint64_t epoch, uint64_t floor) {
+    assert(engine->commit == NULL && engine->now_ms == 0);
+    assert(commit != NULL && base != NULL && epoch >= 1);
+    engine->commit = commit;
+    engine->base = base;
+    engine->config.epoch = epoch;
+    engine->floor = floor;
+    set_owners(engine);
 }
 
 void engine_destroy(engine_t *engine) {
@@ -210,7 +217,7 @@ static void sweep(engine_t *engine) {
 }
 
 void engine_turn(engine_t *engine, uint64_t now_ms) {
-    assert(now_ms >= engine->now_ms);
+    assert(now_ms >= engine->now_ms && engine->commit != NULL);
     engine->now_ms = now_ms;
     engine->now_s = (uint32_t)(now_ms / 1000);
     engine_commit_check(engine);

@@ -29,20 +29,20 @@
 typedef struct engine engine_t;
 
 typedef struct {
-    size_t memory_bytes;        /* of the table of resident carts */
+    size_t memory_bytes; /* of the table of resident carts */
     cart_policy_t policy;
     uint64_t epoch, floor;
-    uint32_t dirty_age_max_ms;  /* no cart stays unsaved longer (while the base answers) */
-    uint32_t calm_delay_ms;     /* a calm cart is saved after this */
-    uint32_t release_delay_ms;  /* a released one after this */
-    uint32_t batch_max;         /* changes in one commit, ≤ COMMIT_SETS_MAX */
+    uint32_t dirty_age_max_ms; /* no cart stays unsaved longer (while the base answers) */
+    uint32_t calm_delay_ms;    /* a calm cart is saved after this */
+    uint32_t release_delay_ms; /* a released one after this */
+    uint32_t batch_max;        /* changes in one commit, ≤ COMMIT_SETS_MAX */
     uint64_t seed;
 } engine_config_t;
 
 /* Whatever asks: a link's request (through the hub) or the service itself (internal view, merge). */
 typedef struct {
-    cart_origin_t link;  /* link.link ≠ 0: answered through answer() and routed to the hub by the caller */
-    void *internal;      /* link.link = 0: the caller's own cookie */
+    cart_origin_t link; /* link.link ≠ 0: answered through answer() and routed to the hub by the caller */
+    void *internal;     /* link.link = 0: the caller's own cookie */
 } engine_origin_t;
 
 typedef struct {
@@ -73,9 +73,12 @@ typedef struct {
     void (*log)(void *context, int level, const char *event, const char *detail);
 } engine_owner_t;
 
-/* The commit point and base are borrowed; their owners are set here. NULL: no memory. */
+/* The commit point and base are borrowed; their owners are set here. Both may be NULL while only engine_replay is called:
+ * a journal is replayed before its commit point exists, and the base asks for the journal's id. Then engine_attach brings
+ * them, with the epoch and floor that the base told. NULL: no memory. */
 engine_t *engine_create(const engine_config_t *config, commit_point_t *commit, base_t *base,
                         const engine_owner_t *owner);
+void engine_attach(engine_t *engine, commit_point_t *commit, base_t *base, uint64_t epoch, uint64_t floor);
 void engine_destroy(engine_t *engine);
 
 /* Start-up: one record of the journal, oldest first, before any request. The ring of such a cart is completed from the

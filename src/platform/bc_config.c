@@ -118,6 +118,11 @@ static const row_t table[BC_KEY_COUNT] = {
     [BC_CART_CALM_AGE]      = {"BOOKCART_CART_CALM_AGE", DURATION, "30s", 0, 1 * DAY, false, "a calm cart goes to the base so long after its change"},
     [BC_CART_JOURNAL_MAX]   = {"BOOKCART_CART_JOURNAL_MAX", SIZE, "1g", 16 * MB, 1024 * GB, false, "all segments of the cart journal together; then changes are refused"},
     [BC_CART_SEGMENT]       = {"BOOKCART_CART_SEGMENT", SIZE, "64m", 1 * MB, 4 * GB, false, "one segment of the cart journal"},
+    [BC_CART_RELEASE_AGE]   = {"BOOKCART_CART_RELEASE_AGE", DURATION, "1s", 0, 1 * DAY, false, "a cart whose seat was given up goes to the base so long after that"},
+    [BC_CART_BATCH]         = {"BOOKCART_CART_BATCH", NUMBER, "1024", 1, 4000, false, "cart changes made durable by one sync, at most"},
+    [BC_CART_FEED_MAX]      = {"BOOKCART_CART_FEED_MAX", DURATION, "15s", 2 * S, 10 * MIN, false, "revocations not heard for so long are not vouched for: changes are refused"},
+    [BC_CART_EDGE_USER]     = {"BOOKCART_CART_EDGE_USER", TEXT, "", 0, 0, false, "user that the edge's workers run as, allowed on the link beside the service's own; empty: nobody else"},
+    [BC_CART_TAKE_OVER]     = {"BOOKCART_CART_TAKE_OVER", FLAG, "no", 0, 0, false, "claim a base that belongs to another journal, in a new epoch: only when that journal is gone for ever"},
 };
 /* clang-format on */
 

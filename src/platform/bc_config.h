@@ -84,6 +84,11 @@ typedef enum {
     BC_CART_CALM_AGE,      /* duration: a calm cart is synced this long after its change */
     BC_CART_JOURNAL_MAX,   /* size: all journal segments together */
     BC_CART_SEGMENT,       /* size: one journal segment */
+    BC_CART_RELEASE_AGE,   /* duration: a cart whose seat was given up is synced this long after */
+    BC_CART_BATCH,         /* number: cart changes in one commit */
+    BC_CART_FEED_MAX,      /* duration: a feed not heard for so long is not vouched for */
+    BC_CART_EDGE_USER,     /* text: user of the edge's workers; may be empty */
+    BC_CART_TAKE_OVER,     /* flag: claim a base of another journal */
 
     BC_KEY_COUNT
 } bc_key_t;

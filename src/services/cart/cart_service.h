@@ -1,0 +1,13 @@
+/* The cart service: what the program calls. Each function logs what went wrong. */
+#ifndef CART_SERVICE_H
+#define CART_SERVICE_H
+
+#include "platform/bc_config.h"
+
+/* Serves until SIGTERM or SIGINT; the process's exit code. Call before any thread is made. */
+int cart_service_main(const bc_config_t *config);
+
+/* Brings DATA/carts.db to this program's schema, under its lock (waits while the service runs). 0, or 1. */
+int cart_service_migrate(const bc_config_t *config);
+
+#endif
