@@ -201,7 +201,8 @@ int library_currency_digits(const char *currency) {
         {"CLF UYW", 4},
     };
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        if (strlen(currency) == 3 && strstr(others[i].codes, currency) != NULL) return others[i].digits;
+        if (strlen(currency) == 3 && strchr(currency, ' ') == NULL && strstr(others[i].codes, currency) != NULL)
+            return others[i].digits;
     }
     return 2;
 }
