@@ -124,6 +124,16 @@ static void leave(reach_t *reach) {
     if (reach->lock >= 0) (void)close(reach->lock); /* releases the lock, last */
 }
 
+/* false: a service was never started on this folder, so there is none to ask. */
+static bool has_service_key(const bc_config_t *config, char *key, size_t size) {
+    char path[BC_FILES_PATH_MAX];
+    if (!bc_config_is_set(config, BC_SERVICE_KEY) &&
+        (!bc_config_path(config, "keys/service.key", path, sizeof(path)) || access(path, F_OK) != 0)) {
+        return false;
+    }
+    return bc_secret_service_key(config, false, key, size);
+}
+
 /* The service if it answers, else its database under its lock; a service that is starting or ending is neither for a moment. */
 static bool reach_library(const bc_config_t *config, reach_t *reach) {
     char key[BC_SECRET_MAX + 1];
@@ -131,7 +141,7 @@ static bool reach_library(const bc_config_t *config, reach_t *reach) {
     for (int i = 0; i < reach_tries; i++) {
         int status = 0;
         json_t *reply = NULL;
-        if (bc_secret_service_key(config, false, key, sizeof(key))) {
+        if (has_service_key(config, key, sizeof(key))) {
             reach->client = bc_client_create(bc_config_text(config, BC_LIBRARY_INTERNAL), key);
         }
         bool answered = reach->client != NULL &&
@@ -149,6 +159,7 @@ static bool reach_library(const bc_config_t *config, reach_t *reach) {
         const struct timespec pause = {.tv_nsec = reach_pause_ms * 1000000L};
         (void)nanosleep(&pause, NULL); /* a signal only shortens it */
     }
+    bc_secret_wipe(key, sizeof(key));
     bc_log(BC_LOG_ERROR, "library-unreachable");
     return false;
 }
