@@ -53,6 +53,7 @@ typedef struct {
     cart_place_t *saved_places;
     pthread_t thread;
     bool threaded;
+    int checkpoint_pages;
     int event;           /* eventfd; −1 without a thread */
     unsigned backoff_ms; /* who works */
 
@@ -222,8 +223,8 @@ static bool step_find(base_sqlite_t *base) {
     return true;
 }
 
-static bool step_checkpoint(base_sqlite_t *base, int pages) {
-    if (base->status.away || base->store.wal_pages < pages) return false;
+static bool step_checkpoint(base_sqlite_t *base) {
+    if (base->status.away || base->store.wal_pages < base->checkpoint_pages) return false;
     (void)pthread_mutex_unlock(&base->mutex);
     bool good = base_store_checkpoint(&base->store, false);
     (void)pthread_mutex_lock(&base->mutex);
@@ -251,8 +252,7 @@ static void come_back(base_sqlite_t *base) {
 }
 
 static bool step(base_sqlite_t *base) {
-    return step_purge(base) || step_loads(base) || step_save(base) || step_find(base) ||
-           step_checkpoint(base, CHECKPOINT_PAGES);
+    return step_purge(base) || step_loads(base) || step_save(base) || step_find(base) || step_checkpoint(base);
 }
 
 static struct timespec after_ms(unsigned ms) {
@@ -553,6 +553,7 @@ base_open_t base_sqlite_open(const base_sqlite_config_t *config, const cart_id_t
         return BASE_OPEN_FAILED;
     }
     uint64_t claimed = 0;
+    opened->checkpoint_pages = config->checkpoint_pages > 0 ? config->checkpoint_pages : CHECKPOINT_PAGES;
     base_open_t result = base_store_init(&opened->store, config);
     if (result == BASE_OPEN_OK) result = base_store_connect(&opened->store);
     if (result == BASE_OPEN_OK) {

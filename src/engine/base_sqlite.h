@@ -17,6 +17,7 @@ typedef struct {
     int threaded;          /* 1; 0: calls run at once and results wait for poll (power-cut suite) */
     cart_id_t incarnation; /* of this process; noted beside its claim */
     const files_t *files;  /* of the same disk as vfs; NULL: files_posix() */
+    int checkpoint_pages;  /* a checkpoint when the log has so many pages of 4 KiB; 0: 1000 */
     int wait; /* 1: wait for the lock on path.lock; 0: BASE_OPEN_LOCKED, so that a caller can log, then wait */
 } base_sqlite_config_t;
 

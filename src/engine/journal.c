@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "cart/cart_planted.h"
 #include "engine/journal_internal.h"
 
 /* ---- segments ---------------------------------------------------------------------------------------------------- */
@@ -101,6 +102,10 @@ static journal_result_t append(journal_t *journal, size_t length) {
     bool whole = written >= 0 && (size_t)written == length;
     if (whole) journal->syncs++;
     if (!whole || files->sync_data(files->context, journal->file) < 0) {
+        if (CART_PLANTED(journal_recovery_counts_unknown) && whole) {
+            newest->length += length;
+            journal->sequence_next++;
+        }
         journal->failed = true;
         journal->sync_failures++;
         return JOURNAL_FAILED;
@@ -162,7 +167,7 @@ static void drop_front(journal_t *journal, size_t drop, uint64_t now_ms) {
     if (!journal_reserve_buffer(journal, JOURNAL_DROP_BYTES)) return;
     journal_where_t where = {.id = &journal->id, .number = newest->number, .offset = newest->length};
     journal_drop_encode(journal->segments[drop].number, &where, journal->sequence_next, journal->buffer);
-    if (append(journal, JOURNAL_DROP_BYTES) != JOURNAL_OK) return;
+    if (!CART_PLANTED(journal_drop_unsaid) && append(journal, JOURNAL_DROP_BYTES) != JOURNAL_OK) return;
     for (; drop > 0; drop--) remove_segment(journal, 0);
     (void)journal->files->sync_folder(journal->files->context, journal->folder); /* as in begin_segment */
 }
