@@ -283,8 +283,7 @@ static bool on_fetch(cart_hub_t *hub, hub_link_t *link, const cart_frame_t *fram
     while (link->state == HUB_UP && cart_fetch_next(&batch, &record)) {
         hub->stats.fetches++;
         /* Rule 6: subscribed before it is read. Where that cannot be, CART says so with generation 0. */
-        if (record.generation != 0 && !CART_PLANTED(subscribed_after_read))
-            (void)hub_sub_set(hub, &record.user, link->slot, record.generation);
+        if (record.generation != 0) (void)hub_sub_set(hub, &record.user, link->slot, record.generation);
         const cart_origin_t origin = {
             .link = link->id, .number = record.number, .index = link->slot, .generation = record.generation};
         if (hub->engine.fetch(hub->engine.context, &origin, &record.user, &record.session, record.issued_s,
@@ -525,8 +524,6 @@ void cart_hub_cart(cart_hub_t *hub, const cart_origin_t *origin, const cart_id_t
     bool given = verdict->outcome == CART_APPLIED && length > 0;
     if (!live) return; /* what was subscribed stays for a resume: the edge asks again under the same seat */
     const cart_id_t edge = hub->slots[link->slot].edge;
-    if (CART_PLANTED(subscribed_after_read) && given && origin->generation != 0)
-        (void)hub_sub_set(hub, user, link->slot, origin->generation); /* the planted bug */
     const hub_sub_t *sub = origin->generation == 0 ? NULL : hub_sub_find(hub, user, &edge);
     bool subscribed = sub != NULL && sub->slot == link->slot && sub->generation == origin->generation;
     if (subscribed && !given) {
