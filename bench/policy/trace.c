@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define HOUSEHOLDS_MAX 1000000 /* their numbers index arrays */
+
 typedef struct {
     double at_s;
     uint32_t household;
@@ -58,14 +60,17 @@ static bool read_file(baskets_t *all, const char *path) {
     unsigned number = 0;
     while (fgets(line, sizeof(line), file) != NULL) {
         if (number++ == 0) continue; /* the heading */
-        double at_s = 0;
-        unsigned household = 0;
-        char basket[64];
-        if (sscanf(line, "%lf,%u,%63[^,],", &at_s, &household, basket) != 3) {
+        char *end = NULL;
+        double at_s = strtod(line, &end);
+        unsigned long household = *end == ',' ? strtoul(end + 1, &end, 10) : 0;
+        size_t basket_length = *end == ',' ? strcspn(end + 1, ",") : 0;
+        if (basket_length == 0 || basket_length >= sizeof(last) || household >= HOUSEHOLDS_MAX) {
             fprintf(stderr, "policy_bench: %s:%u: not a line of baskets\n", path, number);
             exit(1);
         }
-        if (all->count == 0 || strcmp(basket, last) != 0) (void)basket_add(all, at_s, household);
+        char basket[sizeof(last)] = "";
+        memcpy(basket, end + 1, basket_length);
+        if (all->count == 0 || strcmp(basket, last) != 0) (void)basket_add(all, at_s, (uint32_t)household);
         all->baskets[all->count - 1].lines++;
         memcpy(last, basket, sizeof(last));
     }
@@ -146,8 +151,8 @@ void trace_make(trace_t *trace, const char *path, double squeeze, unsigned passe
     for (uint32_t i = 0; i < all.count; i++) {
         double at_s = (all.baskets[i].at_s - all.baskets[0].at_s) / squeeze;
         session_add(trace, &room, at_s, all.baskets[i].household, all.baskets[i].lines);
-        for (double share = passers_percent / 100.0; share > 0; share -= 1) {
-            if (random_unit() >= share) continue;
+        unsigned passers = passers_percent / 100 + (random_unit() * 100 < passers_percent % 100);
+        for (unsigned passer = 0; passer < passers; passer++) {
             request_add(trace, &room, at_s, trace->users, false);
             if (random_unit() < 0.5) request_add(trace, &room, at_s + pause_s(), trace->users, false);
             trace->users++;

@@ -131,10 +131,10 @@ static void a_repeat_is_told_before_state_condition_and_limits(void **state) {
         cart_recent_id_t id = {.digest = request.digest, .at_s = NOW, .keyed = request.keyed};
         memcpy(id.id, request.request_id, sizeof(id.id));
         size_t length = cart_recent_add(NULL, 0, &id, NOW, rings, sizeof(rings));
-        for (uint8_t cart_state = CART_OPEN; cart_state <= CART_CLOSED; cart_state++) {
+        for (unsigned cart_state = CART_OPEN; cart_state <= CART_CLOSED; cart_state++) {
             cart_image_t before = cart_of(1, 1);
             cart_image_t after;
-            before.state = cart_state;
+            before.state = (uint8_t)cart_state;
             request.digest = 1;
             cart_verdict_t verdict =
                 cart_decide(&before, rings, length, &request, NOW + 1, all_but_thirteen, NULL, &after);
@@ -167,10 +167,10 @@ static void a_key_of_yesterday_is_a_new_key(void **state) {
 static void a_sealed_or_closed_cart_takes_no_change(void **state) {
     (void)state;
     cart_request_t request = asked(CART_ADD, 7, 1);
-    for (uint8_t cart_state = CART_SEALED; cart_state <= CART_CLOSED; cart_state++) {
+    for (unsigned cart_state = CART_SEALED; cart_state <= CART_CLOSED; cart_state++) {
         cart_image_t before = cart_of(1, 1);
         cart_image_t after;
-        before.state = cart_state;
+        before.state = (uint8_t)cart_state;
         assert_int_equal(decided(&before, &request, &after).outcome, CART_SESSION_ENDED);
     }
 }

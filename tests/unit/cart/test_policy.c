@@ -74,7 +74,7 @@ typedef struct {
     uint32_t now_s;
 } bench_t;
 
-static bench_t begin(size_t bytes, bool is_engine, uint8_t order) {
+static bench_t begin(size_t bytes, bool is_engine, unsigned order) {
     bench_t bench;
     memset(&bench, 0, sizeof(bench));
     bench.bytes = bytes;
@@ -82,7 +82,7 @@ static bench_t begin(size_t bytes, bool is_engine, uint8_t order) {
     bench.table = cart_table_init(bench.memory, bytes, 16, 100, seeded_u64());
     assert_non_null(bench.table);
     cart_policy_defaults(&bench.policy);
-    bench.policy.order = order;
+    bench.policy.order = (uint8_t)order;
     assert_null(cart_policy_check(&bench.policy));
     bench.owner.table = bench.table;
     bench.owner.is_engine = is_engine;
@@ -264,7 +264,7 @@ static void nothing_goes_below_the_high_water_mark(void **state) {
 static void clears_to_the_low_water_mark_and_no_further(void **state) {
     (void)state;
     seeded_start(__func__);
-    for (uint8_t order = CART_POLICY_SIEVE; order <= CART_POLICY_LRU; order++) {
+    for (unsigned order = CART_POLICY_SIEVE; order <= CART_POLICY_LRU; order++) {
         bench_t bench = begin(1024 * 1024, false, order);
         fill(&bench, 5, 3, 10);
         assert_true(cart_policy_over_high_water(&bench.policy, bench.table));
@@ -281,7 +281,7 @@ static void clears_to_the_low_water_mark_and_no_further(void **state) {
 static void calm_carts_go_before_active_ones(void **state) {
     (void)state;
     seeded_start(__func__);
-    for (uint8_t order = CART_POLICY_SIEVE; order <= CART_POLICY_LRU; order++) {
+    for (unsigned order = CART_POLICY_SIEVE; order <= CART_POLICY_LRU; order++) {
         bench_t bench = begin(1024 * 1024, false, order);
         fill(&bench, 2, 0, 0);
         unsigned active = 0;
