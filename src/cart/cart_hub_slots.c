@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "cart/cart_hub_state.h"
+#include "cart/cart_planted.h"
 
 static void replay_clear(hub_replay_t *replay) {
     replay->head = 0;
@@ -34,7 +35,7 @@ static uint64_t replay_first(const hub_slot_t *slot) {
 
 static bool replay_add(hub_replay_t *replay, const uint8_t *record, size_t length) {
     if (replay->length + length > replay->capacity) {
-        if (replay->head >= replay->length - replay->head) {
+        if (replay->head > 0 && replay->head >= replay->length - replay->head) {
             memmove(replay->bytes, replay->bytes + replay->head, replay->length - replay->head);
             replay->length -= replay->head;
             replay->head = 0;
@@ -114,6 +115,7 @@ void hub_slot_seen(hub_slot_t *slot, uint64_t push_seen) {
 
 void hub_slot_replay(cart_hub_t *hub, uint32_t index, hub_link_t *link) {
     const hub_replay_t *replay = &hub->slots[index].replay;
+    if (CART_PLANTED(replay_forgotten)) return;
     size_t at = replay->head;
     for (uint32_t i = 0; i < replay->count; i++) {
         size_t length = replay_record_bytes(replay->bytes + at);

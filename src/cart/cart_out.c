@@ -94,7 +94,7 @@ void cart_out_record_add(cart_out_t *out, size_t bytes) {
 
 size_t cart_out_take(cart_out_t *out, const uint8_t **bytes) {
     out->open = OUT_NONE;
-    *bytes = out->bytes + out->head;
+    *bytes = out->bytes == NULL ? NULL : out->bytes + out->head;
     return cart_out_owed(out);
 }
 
