@@ -69,8 +69,7 @@ static void write_titles(FILE *out) {
 }
 
 /* add_header is inherited only where a block has none of its own, so each such block repeats these. */
-static void write_common_headers(FILE *out, const char *indent, bool tls, bool cors) {
-    fprintf(out, "%sadd_header Request-Id $request_id always;\n", indent);
+static void write_safety_headers(FILE *out, const char *indent, bool tls, bool cors) {
     fprintf(out, "%sadd_header X-Content-Type-Options nosniff always;\n", indent);
     if (tls) fprintf(out, "%sadd_header Strict-Transport-Security max-age=31536000 always;\n", indent);
     if (cors) {
@@ -78,6 +77,11 @@ static void write_common_headers(FILE *out, const char *indent, bool tls, bool c
         fprintf(out, "%sadd_header Access-Control-Expose-Headers $cors_expose always;\n", indent);
         fprintf(out, "%sadd_header Vary Origin always;\n", indent);
     }
+}
+
+static void write_common_headers(FILE *out, const char *indent, bool tls, bool cors) {
+    fprintf(out, "%sadd_header Request-Id $request_id always;\n", indent);
+    write_safety_headers(out, indent, tls, cors);
 }
 
 static void write_problems(FILE *out, bool tls, bool cors) {
@@ -189,12 +193,13 @@ static void write_locations(FILE *out, bool limits) {
                   "client_max_body_size 65m; proxy_request_buffering off; proxy_read_timeout 300s;", limits);
 }
 
-static void write_cart(FILE *out, bool limits) {
+static void write_cart(FILE *out, bool limits, bool tls, bool cors) {
     /* 8 KiB in memory hold every sensible change; a stranger body of up to 16 KiB goes through a file. */
     static const char *const matches[] = {"= /api/v1/cart", "^~ /api/v1/cart/"};
     for (size_t i = 0; i < 2; i++) {
         fprintf(out, "        location %s {\n", matches[i]);
         write_limit(out, &limit_cart, limits);
+        write_safety_headers(out, "            ", tls, cors); /* the cart says its Request-Id itself */
         fputs("            client_max_body_size 16k;\n            client_body_buffer_size 8k;\n            gzip off;\n"
               "            cart on;\n        }\n",
               out);
@@ -217,7 +222,7 @@ static void write_cart_settings(FILE *out, const bc_config_t *config) {
         bc_key_t key;
     } times[] = {
         {"cart_write_timeout", BC_CART_WRITE_TIMEOUT}, {"cart_stale_max", BC_CART_STALE_MAX},
-        {"cart_note_ttl", BC_CART_NOTE_TTL},           {"cart_seat_ttl", BC_CART_SEAT_TTL},
+        {"cart_note_ttl", BC_CART_NOTE_TTL},           {"cart_calm_ttl", BC_CART_SEAT_TTL},
         {"cart_active_ttl", BC_CART_ACTIVE_TTL},
     };
     for (size_t i = 0; i < sizeof(times) / sizeof(times[0]); i++) {
@@ -315,7 +320,7 @@ static void write_shop(FILE *out, const bc_config_t *config, const program_nginx
     write_common_headers(out, "        ", tls, cors);
     if (cors) write_preflight(out);
     write_problems(out, tls, cors);
-    write_cart(out, limits);
+    write_cart(out, limits, tls, cors);
     write_locations(out, limits);
     fputs("        location / { return 404; }\n    }\n", out);
 }
