@@ -189,6 +189,11 @@ void bc_db_enter(bc_db_t *db) {
     db->stuck = db->handle == NULL ? BC_DB_CLOSED : BC_DB_OK;
 }
 
+bool bc_db_is_sound(const bc_db_t *db) {
+    assert(db->entered);
+    return db->stuck == BC_DB_OK;
+}
+
 void bc_db_leave(bc_db_t *db) {
     assert(db->entered);
     assert(!db->in_transaction);

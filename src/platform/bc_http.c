@@ -258,10 +258,17 @@ static bool check_token(const bc_http_t *http, bc_request_t *request, bc_reply_t
     }
     assert(http->options.verifier != NULL); /* a route that asks for a token on a server without keys */
     bc_token_result_t result = bc_token_verify(http->options.verifier, "at+jwt", token, bc_time_s(), &request->caller);
-    if (result == BC_TOKEN_OK &&
-        (http->options.revoked == NULL || !http->options.revoked(&request->caller, http->options.context))) {
+    bc_standing_t standing = BC_STANDING_GOOD;
+    if (result == BC_TOKEN_OK && http->options.standing != NULL)
+        standing = http->options.standing(&request->caller, http->options.context);
+    if (result == BC_TOKEN_OK && standing == BC_STANDING_GOOD) {
         request->has_caller = true;
         return true;
+    }
+    if (result == BC_TOKEN_FAILED || standing == BC_STANDING_UNKNOWN) {
+        bc_reply_problem(reply, "unavailable", NULL);
+        bc_reply_retry_after(reply, 1000);
+        return false;
     }
     bc_reply_problem(reply, "unauthorized",
                      result == BC_TOKEN_EXPIRED ? "the token has expired"

@@ -67,6 +67,12 @@ typedef struct {
     bool token;            /* on BC_ANYONE: a token that is sent must be valid, and the handler sees its caller */
 } bc_route_t;
 
+typedef enum {
+    BC_STANDING_GOOD,
+    BC_STANDING_REVOKED, /* its session or user was: 401 */
+    BC_STANDING_UNKNOWN  /* the list cannot be read now: 503 */
+} bc_standing_t;
+
 typedef struct {
     const char *service;           /* for logs and metrics; borrowed for the server's life */
     const char *listen;            /* unix:/path or ADDR:PORT (port 0: any free one) */
@@ -77,8 +83,8 @@ typedef struct {
     bc_token_verifier_t *verifier; /* borrowed; NULL when no route asks for a token */
     bool show_statements;          /* every answer says its number of queries in `Bookcart-Statements`: for tests */
     const char *service_key;       /* borrowed; NULL: BC_INTERNAL routes are all refused */
-    /* true when the token's session or user was revoked; NULL: nothing is revoked. */
-    bool (*revoked)(const bc_claims_t *claims, void *context);
+    /* How a token that verified stands; NULL: every one is good. */
+    bc_standing_t (*standing)(const bc_claims_t *claims, void *context);
 } bc_http_options_t;
 
 /* NULL with a log line when it cannot listen. A stale socket file of a dead owner is replaced (the caller holds the service's lock). */
@@ -96,6 +102,7 @@ const json_t *bc_request_body(const bc_request_t *request);                    /
 const char *bc_request_string(const bc_request_t *request, const char *field); /* of the body */
 bool bc_request_raw(const bc_request_t *request, const char **bytes, size_t *length, const char **media);
 const char *bc_request_header(const bc_request_t *request, const char *name);
+const char *bc_request_cookie(const bc_request_t *request, const char *name);
 const char *bc_request_id(const bc_request_t *request);     /* never NULL */
 const char *bc_request_method(const bc_request_t *request); /* as sent: HEAD stays HEAD */
 const char *bc_request_url(const bc_request_t *request);    /* path and query as sent */

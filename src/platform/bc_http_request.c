@@ -47,6 +47,10 @@ const char *bc_request_header(const bc_request_t *request, const char *name) {
     return u_map_get_case(request->raw->map_header, name);
 }
 
+const char *bc_request_cookie(const bc_request_t *request, const char *name) {
+    return u_map_get(request->raw->map_cookie, name);
+}
+
 const char *bc_request_id(const bc_request_t *request) {
     return request->id;
 }

@@ -147,7 +147,7 @@ static bc_http_t *start_http(bc_service_state_t *state, bc_key_t listen, const b
         .verifier = state->tools.verifier,
         .show_statements = strcmp(bc_config_text(config, BC_LOG_LEVEL), "debug") == 0,
         .service_key = state->service_key,
-        .revoked = state->service->revoked,
+        .standing = state->service->standing,
     };
     return bc_http_start(&options);
 }

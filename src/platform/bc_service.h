@@ -37,7 +37,7 @@ typedef struct {
     bool (*open)(const bc_service_tools_t *tools, void **context);
     void (*stop)(void *context); /* wakes and ends what waits (feeds, threads) before listeners close; may be NULL */
     void (*close)(void *context);
-    bool (*revoked)(const bc_claims_t *claims, void *context); /* may be NULL */
+    bc_standing_t (*standing)(const bc_claims_t *claims, void *context); /* may be NULL */
     /* Adds one entry per dependency to /readyz's `checks` ("database":"ok"); false: not ready. May be NULL. */
     bool (*ready)(void *context, json_t *checks);
 } bc_service_t;
