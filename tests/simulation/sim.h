@@ -102,6 +102,7 @@ typedef struct {
     uint64_t floor_same_edge; /* versions that this answer must reach, fixed at the start */
     uint64_t floor_anywhere;
     uint64_t floor_stale;
+    uint8_t outcome; /* with SIM_ANSWERED */
     bool cold;       /* a read that asks the service whatever the seat says */
     bool superseded; /* asked again under the same id */
 } sim_op_t;
@@ -199,7 +200,6 @@ struct sim_world {
     sim_edge_t edges[SIM_EDGES];
     sim_wire_t wires[SIM_WIRES_MAX];
     uint64_t worker_serial;
-    uint64_t last_answered_order[SIM_WORKERS_EVER]; /* by serial: of the changes that the service's outcome answered */
     cart_worker_t *graveyard[512];
     unsigned graveyard_count;
     sim_worker_t *running; /* the worker whose code runs now: locks are taken in its name */
@@ -213,7 +213,7 @@ struct sim_world {
     commit_point_owner_t commit_owner;
     base_t base_calls;
     base_owner_t base_owner;
-    bool replayed[SIM_USERS_MAX]; /* resident since the replay: its first load completes its rings */
+    bool replayed[SIM_USERS_MAX]; /* may be loaded while resident: after a replay (rings), after a fork (merge) */
     bool feed_vouched;
 
     sim_journal_t journal;

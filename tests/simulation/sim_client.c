@@ -136,14 +136,10 @@ static void act_merge(sim_world_t *world) {
         return;
     }
     /* Guests are the last users, each merged into one of the first. */
-    if (world->merge_count + 2 >= world->user_count || world->merge_count == SIM_MERGES_MAX) return;
+    if (world->merge_count >= world->user_count / 2 || world->merge_count == SIM_MERGES_MAX) return;
     number = world->merge_count++;
     world->merges[number].guest = world->user_count - 1 - number;
     world->merges[number].user = sim_below(&world->random, world->user_count / 2);
-    if (world->merges[number].guest == world->merges[number].user) {
-        world->merge_count--;
-        return;
-    }
     world->merges[number].mode = (cart_merge_mode_t)(1 + sim_below(&world->random, 4));
     start_merge(world, number);
 }

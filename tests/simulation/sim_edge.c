@@ -393,9 +393,11 @@ static void answered(void *context, cart_ticket_t ticket, const cart_answer_t *a
         return;
     }
     finish(world, op, SIM_ANSWERED);
+    sim_trace(world, "worker %llu answers user %u: outcome %u, version %llu, seat %llu", (unsigned long long)op->worker,
+              op->user, outcome, (unsigned long long)(answer->has_image ? answer->image.place.version : 0),
+              (unsigned long long)answer->generation);
+    op->outcome = outcome;
     if (op->kind == SIM_CHANGE) {
-        uint64_t *last = &world->last_answered_order[op->worker % SIM_WORKERS_EVER];
-        if (*last < op->order) *last = op->order;
         sim_check_acked(world, op, outcome);
         if (outcome == CART_APPLIED) world->seen.applied++;
         if (outcome == CART_REPEATED) world->seen.repeated++;

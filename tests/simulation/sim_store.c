@@ -143,6 +143,7 @@ static void journal_room_now(void *state, commit_room_t *room, uint64_t now_ms) 
     room->bytes_used = world->journal.count;
     room->bytes_limit = 4096;
     room->records = world->journal.count;
+    room->recovering = world->journal.recovering;
     room->accepts = !world->journal.recovering && !world->journal.limbo && !world->journal.full;
 }
 
@@ -210,10 +211,29 @@ static void base_set_owner(void *state, const base_owner_t *owner) {
     world->base_owner = *owner;
 }
 
+static void complete_purge(sim_world_t *world) {
+    sim_base_t *base = &world->base;
+    for (unsigned i = 0; i < base->purge_count && !base->away; i++) {
+        int user = sim_user_of(world, &base->purges[i]);
+        assert(user >= 0);
+        sim_row_t *row = &base->rows[user];
+        if (!row->there || cart_place_compare(row->place, base->purge_places[i]) != 0) continue;
+        row->there = false;
+        if (base->floor < row->place.version) base->floor = row->place.version;
+        sim_trace(world, "base deletes the row of user %d at %llu", user, (unsigned long long)row->place.version);
+    }
+    free(base->purges);
+    free(base->purge_places);
+    base->purges = NULL;
+    base->purge_places = NULL;
+    base->purge_count = 0;
+}
+
 static bool base_load_start(void *state, const cart_id_t *users, unsigned count) {
     sim_world_t *world = state;
     sim_base_t *base = &world->base;
     if (base->load_count + count > 4 * SIM_USERS_MAX) return false;
+    if (base->purges != NULL) complete_purge(world); /* base.h: before any load that is asked for later */
     base->loads = realloc(base->loads, (base->load_count + count) * sizeof(*base->loads));
     assert(base->loads != NULL);
     for (unsigned i = 0; i < count; i++) {
@@ -317,6 +337,8 @@ static void complete_saves(sim_world_t *world) {
         results[i] = BASE_FAILED;
         base_save_result_t result = stored ? apply_save(world, &base->saves[i]) : BASE_FAILED;
         if (!fails) results[i] = result;
+        int user = sim_user_of(world, &users[i]);
+        if (result == BASE_FORK && user >= 0) world->replayed[user] = true; /* it is asked for, to be merged */
     }
     sim_trace(world, "base saves %u carts: %s", count, fails ? "fails" : "done");
     world->seen.saves += fails ? 0 : count;
@@ -351,24 +373,6 @@ static void complete_loads(sim_world_t *world) {
     memmove(base->loads, base->loads + count, base->load_count * sizeof(*base->loads));
     world->base_owner.loaded(world->base_owner.context, loaded, count);
     free(loaded);
-}
-
-static void complete_purge(sim_world_t *world) {
-    sim_base_t *base = &world->base;
-    for (unsigned i = 0; i < base->purge_count && !base->away; i++) {
-        int user = sim_user_of(world, &base->purges[i]);
-        assert(user >= 0);
-        sim_row_t *row = &base->rows[user];
-        if (!row->there || cart_place_compare(row->place, base->purge_places[i]) != 0) continue;
-        row->there = false;
-        if (base->floor < row->place.version) base->floor = row->place.version;
-        sim_trace(world, "base deletes the row of user %d at %llu", user, (unsigned long long)row->place.version);
-    }
-    free(base->purges);
-    free(base->purge_places);
-    base->purges = NULL;
-    base->purge_places = NULL;
-    base->purge_count = 0;
 }
 
 static void complete_find_purgeable(sim_world_t *world) {

@@ -159,7 +159,7 @@ static void turn_service(sim_world_t *world) {
 }
 
 static void foreign_owner_writes(sim_world_t *world) {
-    unsigned index = sim_below(&world->random, world->user_count);
+    unsigned index = sim_below(&world->random, world->user_count / 2); /* guests are among the others */
     sim_user_t *user = &world->users[index];
     sim_row_t *row = &world->base.rows[index];
     if (user->has_foreign || !row->there || world->base.saves != NULL || world->base.load_count > 0) return;
@@ -237,11 +237,22 @@ static void break_something(sim_world_t *world) {
     }
 }
 
+/* What is away comes back after a while: a run in which everything is refused shows nothing. */
+static void mend_something(sim_world_t *world) {
+    if (world->base.away && sim_chance(&world->random, 1, 150)) world->base.away = false;
+    if (world->journal.full && sim_chance(&world->random, 1, 100)) world->journal.full = false;
+    if (!world->feed_vouched && sim_chance(&world->random, 1, 100)) {
+        world->feed_vouched = true;
+        if (world->service_up) cart_hub_feeds_vouched(world->hub, true, true);
+    }
+}
+
 static void step(sim_world_t *world) {
     sim_random_t *random = &world->random;
     world->step++;
     move_time(world);
     keep_workers_up(world);
+    mend_something(world);
     if (!world->service_up && (world->healing || sim_chance(random, 1, 20))) sim_service_start(world);
     uint32_t what = sim_below(random, 100);
     if (what < 45) {
@@ -255,7 +266,7 @@ static void step(sim_world_t *world) {
         if (world->service_up) (void)sim_base_complete(world);
     } else if (!world->healing) {
         sim_client_act(world);
-        if (sim_chance(random, 1, 25)) break_something(world);
+        if (sim_chance(random, 1, 40)) break_something(world);
     }
 }
 
