@@ -221,7 +221,10 @@ void engine_unblock(engine_t *engine, cart_entry_t *entry) {
         engine_slot(engine, ref)->where = SLOT_READY;
         engine->waiting--;
     }
-    engine_slots_prepend(engine, &engine->ready, &extra->waiting);
+    /* Behind what is ready: carts take turns. None of these is this cart's, or it would be on its list. */
+    engine_slots_prepend(engine, &extra->waiting, &engine->ready);
+    engine->ready = extra->waiting;
+    extra->waiting = 0;
 }
 
 void engine_refuse_waiting(engine_t *engine, cart_entry_t *entry, uint8_t reason) {
