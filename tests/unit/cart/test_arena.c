@@ -246,8 +246,8 @@ static void moving_blocks_to_denser_pages_empties_the_thin_ones(void **state) {
     cart_arena_t *arena = fresh(BYTES, &memory);
     block_count = 0;
     for (cart_ref_t ref; block_count < BLOCKS_MAX && (ref = cart_arena_alloc(arena, 48)) != CART_NO_REF;) {
-        blocks[block_count++] = (block_t){ref, 48, (uint8_t)block_count};
-        block_fill(arena, &blocks[block_count - 1]);
+        blocks[block_count] = (block_t){ref, 48, (uint8_t)block_count};
+        block_fill(arena, &blocks[block_count++]);
     }
     unsigned kept = 0;
     for (unsigned i = 0; i < block_count; i++) {
