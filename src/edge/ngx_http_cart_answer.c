@@ -85,6 +85,15 @@ static ngx_int_t common_headers(ngx_http_request_t *r, const ngx_http_cart_ctx_t
     return NGX_OK;
 }
 
+/* The words for statuses that nginx 1.22 has none for. */
+static void set_status(ngx_http_request_t *r, ngx_uint_t status) {
+    static const ngx_str_t unprocessable = ngx_string("422 Unprocessable Content");
+    static const ngx_str_t too_large = ngx_string("431 Request Header Fields Too Large");
+    r->headers_out.status = status;
+    if (status == 422) r->headers_out.status_line = unprocessable;
+    if (status == 431) r->headers_out.status_line = too_large;
+}
+
 static ngx_int_t send_buffer(ngx_http_request_t *r, u_char *text, size_t length) {
     r->headers_out.content_length_n = (off_t)length;
     ngx_int_t result = ngx_http_send_header(r);
@@ -295,7 +304,7 @@ ngx_int_t ngx_http_cart_problem_field(ngx_http_request_t *r, edge_problem_t prob
     /* What the client still sends is read and thrown away, so that the connection can go on. */
     ngx_int_t result = ngx_http_discard_request_body(r);
     if (result != NGX_OK) return result;
-    r->headers_out.status = edge_problem_status(problem);
+    set_status(r, edge_problem_status(problem));
     set_type(r, "application/problem+json");
     return send_buffer(r, (u_char *)body, (size_t)(out.at - body));
 }

@@ -30,6 +30,7 @@ static ngx_int_t gather(ngx_http_request_t *r, ngx_str_t *body) {
     for (ngx_chain_t *chain = r->request_body->bufs; chain != NULL; chain = chain->next) {
         ngx_buf_t *buf = chain->buf;
         size_t size = (size_t)ngx_buf_size(buf);
+        if (size == 0) continue; /* the mark at the end of a chunked body is no memory and no file */
         if (ngx_buf_in_memory(buf)) {
             ngx_memcpy(at, buf->pos, size);
         } else if (ngx_read_file(buf->file, at, size, buf->file_pos) != (ssize_t)size) {

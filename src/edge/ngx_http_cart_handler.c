@@ -79,7 +79,7 @@ static ngx_uint_t has_body(const ngx_http_request_t *r) {
 }
 
 /* Whether the revocation list may still be believed for reads (rule 9). */
-static ngx_uint_t list_is_stale(const ngx_http_cart_worker_t *worker) {
+ngx_uint_t ngx_http_cart_list_is_stale(const ngx_http_cart_worker_t *worker) {
     uint64_t books_ms = 0;
     uint64_t revocations_ms = 0;
     cart_zone_feeds_at(&worker->conf->cart_zone, &books_ms, &revocations_ms);
@@ -95,7 +95,7 @@ static void read_body_handler(ngx_http_request_t *r) {
 ngx_int_t ngx_http_cart_read(ngx_http_request_t *r, ngx_http_cart_ctx_t *ctx) {
     ngx_http_cart_worker_t *worker = ctx->worker;
     cart_seat_info_t info;
-    if (list_is_stale(worker)) {
+    if (ngx_http_cart_list_is_stale(worker)) {
         return ngx_http_cart_problem(r, EDGE_PROBLEM_CART_UNAVAILABLE,
                                      "Whether the session has ended is not known now.");
     }

@@ -300,7 +300,9 @@ static void link_connect(ngx_http_cart_link_t *link) {
     link->peer.socklen = link->service->address.socklen;
     link->peer.name = &link->service->name;
     link->peer.get = ngx_event_get_peer;
-    link->peer.log = link->worker->log;
+    link->quiet = *link->worker->log;
+    link->quiet.log_level = NGX_LOG_ALERT;
+    link->peer.log = &link->quiet;
     link->peer.log_error = NGX_ERROR_ERR;
     ngx_int_t result = ngx_event_connect_peer(&link->peer);
     if (result != NGX_OK && result != NGX_AGAIN) {

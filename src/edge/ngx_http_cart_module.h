@@ -103,6 +103,7 @@ typedef struct {
     ngx_http_cart_service_t *service;
     cart_worker_t *core;        /* owned */
     ngx_peer_connection_t peer; /* its connection is owned; NULL while there is none */
+    ngx_log_t quiet;            /* for attempts to connect: the service may be starting */
     ngx_event_t tick;
     ngx_event_t flush;
     ngx_rbtree_t tickets; /* of parked requests */
@@ -239,6 +240,7 @@ void ngx_http_cart_authenticate(ngx_http_request_t *r, ngx_http_cart_ctx_t *ctx)
 ngx_int_t ngx_http_cart_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_cart_problem_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_cart_read(ngx_http_request_t *r, ngx_http_cart_ctx_t *ctx);
+ngx_uint_t ngx_http_cart_list_is_stale(const ngx_http_cart_worker_t *worker);
 
 /* ngx_http_cart_change.c */
 void ngx_http_cart_body_handler(ngx_http_request_t *r);

@@ -13,6 +13,7 @@ typedef struct {
     edge_revoked_stats_t revoked;
     edge_tokens_stats_t tokens;
     ngx_http_cart_counters_t sum;
+    bool vouched;
     uint64_t links, links_up, zone_links_up, zone_slots, holds_feeds, keys;
 } numbers_t;
 
@@ -66,6 +67,7 @@ static const row_t rows[] = {
     ROW("token_cache_misses_total", COUNTER, tokens.misses, "Token cache misses, answering worker"),
     ROW("token_cache_evicted_total", COUNTER, tokens.evicted, "Living tokens given up, answering worker"),
     ROW("token_keys", GAUGE, keys, "Keys the answering worker knows"),
+    FLAG("revocations_vouched", vouched, "1: the revocation list is complete and still vouched for"),
     FLAG("revocations_ready", revoked.ready, "1: the revocation list is complete"),
     ROW("revocations", GAUGE, revoked.count, "Revocations known"),
     ROW("revocations_position", GAUGE, revoked.position, "Feed position of the revocation list"),
@@ -100,6 +102,7 @@ static void gather(ngx_http_cart_worker_t *worker, numbers_t *numbers) {
     edge_revoked_stats(&conf->revoked, &numbers->revoked);
     edge_tokens_stats(worker->tokens, &numbers->tokens);
     sum_counters(conf->counters, &numbers->sum);
+    numbers->vouched = numbers->revoked.ready && !ngx_http_cart_list_is_stale(worker);
     numbers->keys = edge_keys_count(worker->keys);
     numbers->links = worker->link_count;
     numbers->zone_links_up = numbers->zone.links_up;
@@ -209,12 +212,12 @@ static void out_prometheus(edge_out_t *out, const numbers_t *numbers) {
 static bool out_ready(edge_out_t *out, const numbers_t *numbers) {
     bool links = numbers->links_up == numbers->links;
     bool keys = numbers->keys > 0;
-    bool ready = links && keys && numbers->revoked.ready;
+    bool ready = links && keys && numbers->vouched;
     edge_out_text(out,
                   ready ? "{\"status\":\"ready\",\"dependencies\":{" : "{\"status\":\"not-ready\",\"dependencies\":{");
     edge_out_text(out, links ? "\"cart-service\":\"up\"," : "\"cart-service\":\"down\",");
     edge_out_text(out, keys ? "\"token-keys\":\"up\"," : "\"token-keys\":\"down\",");
-    edge_out_text(out, numbers->revoked.ready ? "\"revocations\":\"up\"," : "\"revocations\":\"down\",");
+    edge_out_text(out, numbers->vouched ? "\"revocations\":\"up\"," : "\"revocations\":\"down\",");
     edge_out_text(out, numbers->books.ready ? "\"books\":\"up\"}}\n" : "\"books\":\"filling\"}}\n");
     return ready;
 }
