@@ -305,8 +305,16 @@ static void seat_going(void *context, cart_entry_t *entry, unsigned phase) {
     seat_forget_counts(clearing->shard, entry);
 }
 
+/* Nothing but the table points at a seat across a step. */
+static void seat_moved(void *context, const cart_entry_t *from, cart_entry_t *to) {
+    (void)context;
+    (void)from;
+    (void)to;
+}
+
 static unsigned shard_clear(clearing_t *clearing, uint64_t now_ms) {
-    const cart_policy_owner_t owner = {.context = clearing, .may_go = seat_may_go, .going = seat_going, .wanted = NULL};
+    const cart_policy_owner_t owner = {
+        .context = clearing, .may_go = seat_may_go, .going = seat_going, .wanted = NULL, .moved = seat_moved};
     return cart_policy_step(&clearing->zone->config.policy, shard_table(clearing->zone, clearing->shard),
                             &clearing->shard->clearance, &owner, (uint32_t)(now_ms / 1000), CLEARANCE_BUDGET);
 }
