@@ -99,6 +99,8 @@ typedef struct {
     cart_ticket_t ticket;
     cart_request_t *request; /* owned; SIM_CHANGE */
     uint64_t started_ms, ended_ms;
+    uint64_t parked_ms;       /* of this very try; started_ms is of the first under the same id */
+    uint64_t deadline_ms;     /* as the hub told the engine; 0: never reached it */
     uint64_t floor_same_edge; /* versions that this answer must reach, fixed at the start */
     uint64_t floor_anywhere;
     uint64_t floor_stale;
@@ -284,6 +286,7 @@ void sim_client_merge_done(sim_world_t *world, unsigned merge, const cart_verdic
 
 /* check */
 int sim_user_of(const sim_world_t *world, const cart_id_t *id); /* −1: none */
+void sim_check_submitted(sim_world_t *world, const cart_request_t *request, uint64_t deadline_ms);
 void sim_check_durable(sim_world_t *world, const commit_set_t *set);
 void sim_check_restart(sim_world_t *world);
 void sim_check_saved(sim_world_t *world, unsigned user, const base_save_t *save);

@@ -5,7 +5,8 @@
  *   version-back a version that is not greater than every one before it
  *   doubled      one request id applied twice
  *   wrong-result a durable image that is not what the request makes of its predecessor
- *   late         a change told 503 and applied after one that was sent later on its slot had been answered
+ *   late         a change decided after its time, or told 503 and applied after one of the same cart that was sent later
+ *                on its slot had been answered
  *   revoked      a change of a session applied that was revoked before the batch was decided
  *   lost         after a crash, an acknowledged change (or its id within the repeat window) is nowhere
  *   unconfirmed  an image shown or saved that is not durable
@@ -14,7 +15,8 @@
  *   freed        a cart loaded from a base that never got the newest image: it was freed too early
  *   dropped      a journal segment dropped before the base had its carts
  *   fork         two owners' images met and something of one of them disappeared
- *   merge        a guest's cart absorbed twice
+ *   merge        a guest's cart absorbed twice, or changed after it was absorbed
+ *   key          a condition or limit told for an id that had been applied before
  *   unanswered   a request that nobody ever answered
  */
 #include <assert.h>
@@ -96,9 +98,27 @@ static const sim_op_t *answered_after(const sim_world_t *world, const sim_op_t *
     return NULL;
 }
 
+void sim_check_submitted(sim_world_t *world, const cart_request_t *request, uint64_t deadline_ms) {
+    for (unsigned i = 0; i < world->op_count; i++) {
+        sim_op_t *op = &world->ops[i];
+        if (op->request == NULL || memcmp(op->request->request_id, request->request_id, CART_REQUEST_BYTES) != 0)
+            continue;
+        if (op->deadline_ms < deadline_ms) op->deadline_ms = deadline_ms;
+    }
+}
+
 static void check_late(sim_world_t *world, const cart_request_t *request) {
     const sim_op_t *told = NULL;
     const sim_op_t *later = NULL;
+    for (unsigned i = 0; i < world->op_count; i++) {
+        const sim_op_t *op = &world->ops[i];
+        if (op->request == NULL || memcmp(op->request->request_id, request->request_id, CART_REQUEST_BYTES) != 0)
+            continue;
+        if (op->deadline_ms >= world->journal.started_ms) break;
+        sim_violation(world, "late", "user %u: decided at %llu, its time had run out at %llu", op->user,
+                      (unsigned long long)world->journal.started_ms, (unsigned long long)op->deadline_ms);
+        return;
+    }
     for (unsigned i = 0; i < world->op_count; i++) {
         const sim_op_t *op = &world->ops[i];
         if (op->request == NULL || memcmp(op->request->request_id, request->request_id, CART_REQUEST_BYTES) != 0)
@@ -193,6 +213,10 @@ void sim_check_durable(sim_world_t *world, const commit_set_t *set) {
                           "user %u version %llu: an id that was applied before", index,
                           (unsigned long long)image.place.version);
         }
+    }
+    if (last != NULL && last->state != CART_OPEN && (set->added_count > 0 || image.state < last->state)) {
+        sim_violation(world, "merge", "user %u: version %llu changes a cart that was absorbed", index,
+                      (unsigned long long)image.place.version);
     }
     bool joins_fork = user->has_foreign && last != NULL && image.place.epoch > last->place.epoch &&
                       cart_place_compare(set->expected, user->foreign.place) != 0;
@@ -327,7 +351,7 @@ void sim_check_base_load(sim_world_t *world, unsigned index) {
 void sim_check_start(sim_world_t *world, sim_op_t *op) {
     const sim_user_t *user = &world->users[op->user];
     uint64_t stale_ms = world->edges[op->edge].config.stale_max_ms;
-    op->started_ms = world->now_ms;
+    op->started_ms = op->parked_ms = world->now_ms;
     op->floor_same_edge = user->edge_shown[op->edge];
     op->floor_anywhere = user->acked_version;
     op->floor_stale = 0;
@@ -372,6 +396,11 @@ void sim_check_shown(sim_world_t *world, sim_op_t *op, const cart_image_t *image
 void sim_check_acked(sim_world_t *world, sim_op_t *op, uint8_t outcome) {
     sim_user_t *user = &world->users[op->user];
     sim_change_t *change = find_id(user, op->request->request_id);
+    bool decided = outcome >= CART_VERSION_MISMATCH && outcome <= CART_UNKNOWN_BOOK;
+    if (decided && change != NULL && change->at_ms < op->parked_ms) {
+        sim_violation(world, "key", "user %u: outcome %u told for an id that was applied before it was asked again",
+                      op->user, outcome);
+    }
     if (outcome != CART_APPLIED && outcome != CART_REPEATED) return;
     if (change == NULL) {
         sim_violation(world, "acked", "user %u: success told for an id that is not durable (outcome %u)", op->user,

@@ -6,6 +6,7 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#include "cart/cart_zone_memory.h"
 #include "sim.h"
 
 #define ZONE_BYTES (320 * 1024)
@@ -34,6 +35,36 @@ static void strike(sim_world_t *world) {
     if (worker->doom-- == 0) longjmp(world->death, 1);
 }
 
+/* A death in the middle of a shard's change leaves some of its words as they were and some as they were to become. What
+ * the shard was like is kept when a worker that is to die soon takes its lock. */
+static uint8_t before_change[ZONE_BYTES];
+
+static uint8_t *shard_of_lock(sim_world_t *world, void *lock, size_t *bytes) {
+    sim_edge_t *edge = &world->edges[world->running->edge];
+    const cart_zone_memory_t *memory = edge->memory;
+    if ((uint8_t *)lock < (uint8_t *)edge->memory + memory->shard_first) return NULL; /* a slot's, the lease's */
+    *bytes = memory->shard_bytes - CART_ZONE_LOCK_BYTES;
+    return (uint8_t *)lock + CART_ZONE_LOCK_BYTES;
+}
+
+static void remember_shard(sim_world_t *world, void *lock) {
+    size_t bytes = 0;
+    if (world->running == NULL || world->running->doom < 0) return;
+    const uint8_t *shard = shard_of_lock(world, lock, &bytes);
+    if (shard != NULL) memcpy(before_change, shard, bytes);
+}
+
+static void tear_shard(sim_world_t *world, void *lock) {
+    size_t bytes = 0;
+    if (world->running == NULL || world->running->doom != 0) return;
+    uint8_t *shard = shard_of_lock(world, lock, &bytes);
+    for (size_t at = 0; shard != NULL && at + 8 <= bytes; at += 8) {
+        if (memcmp(shard + at, before_change + at, 8) != 0 && sim_chance(&world->random, 1, 2)) {
+            memcpy(shard + at, before_change + at, 8);
+        }
+    }
+}
+
 static void lock_init(void *context, void *lock) {
     (void)context;
     memset(lock, 0, CART_ZONE_LOCK_BYTES);
@@ -42,6 +73,7 @@ static void lock_init(void *context, void *lock) {
 static cart_lock_result_t lock_take(void *context, void *memory) {
     sim_world_t *world = context;
     sim_lock_t *lock = memory;
+    strike(world);
     uint64_t me = world->running == NULL ? UINT64_MAX : world->running->serial;
     cart_lock_result_t result = CART_LOCK_OK;
     assert(lock->holder != me); /* never twice */
@@ -50,13 +82,17 @@ static cart_lock_result_t lock_take(void *context, void *memory) {
         result = CART_LOCK_OWNER_DIED;
     }
     lock->holder = me;
-    if (result == CART_LOCK_OK) strike(world);
+    if (result == CART_LOCK_OK) {
+        strike(world);
+        remember_shard(world, memory);
+    }
     return result;
 }
 
 static void lock_give(void *context, void *memory) {
     sim_world_t *world = context;
     sim_lock_t *lock = memory;
+    tear_shard(world, memory);
     strike(world);
     lock->holder = 0;
     strike(world);

@@ -13,6 +13,7 @@ static bool hub_change(void *context, const cart_origin_t *origin, const cart_re
                        uint64_t deadline_ms) {
     sim_world_t *world = context;
     engine_origin_t from = {.link = *origin, .internal = NULL};
+    sim_check_submitted(world, request, deadline_ms);
     return engine_change(world->engine, &from, request, deadline_ms) == ENGINE_OK;
 }
 

@@ -202,7 +202,7 @@ static void break_something(sim_world_t *world) {
         break;
     case 3:
     case 4:
-        if (worker != NULL) worker->doom = (int32_t)sim_below(random, 40);
+        if (worker != NULL) worker->doom = (int32_t)sim_below(random, sim_chance(random, 1, 2) ? 4 : 40);
         break;
     case 5:
         if (worker != NULL) sim_worker_kill(world, worker);
