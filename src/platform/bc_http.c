@@ -79,6 +79,8 @@ static bc_metric_t requests_5xx =
     BC_METRIC("bookcart_http_requests_total{class=\"5xx\"}", "Answered requests", "counter");
 static bc_metric_t refused_connections =
     BC_METRIC("bookcart_http_connections_refused_total", "Connections over the limit, answered 503", "counter");
+static bc_metric_t requests_inside =
+    BC_METRIC("bookcart_http_requests_in_flight", "Requests between first and last byte", "gauge");
 static bc_metric_t open_connections = BC_METRIC("bookcart_http_connections", "Open connections", "gauge");
 
 /* --- routes --- */
@@ -368,6 +370,7 @@ static void *request_begins(void *cls, const char *uri, struct MHD_Connection *c
     (void)pthread_mutex_lock(&http->lock);
     http->in_flight++;
     (void)pthread_mutex_unlock(&http->lock);
+    bc_metric_add(&requests_inside, 1);
     return ulfius_uri_logger(NULL, uri);
 }
 
@@ -375,6 +378,7 @@ static void request_ends(void *cls, struct MHD_Connection *connection, void **co
                          enum MHD_RequestTerminationCode code) {
     bc_http_t *http = cls;
     mhd_request_completed(NULL, connection, context, code);
+    bc_metric_add(&requests_inside, -1);
     (void)pthread_mutex_lock(&http->lock);
     assert(http->in_flight > 0);
     if (--http->in_flight == 0) (void)pthread_cond_broadcast(&http->drained);

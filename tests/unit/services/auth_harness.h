@@ -27,7 +27,8 @@
 
 typedef struct {
     int status;
-    json_t *body; /* NULL: none */
+    json_t *body; /* NULL: none, or no JSON */
+    char *text;   /* NULL: none */
     char headers[8192];
 } answer_t;
 
@@ -95,7 +96,7 @@ static inline size_t keep_text(char *bytes, size_t size, size_t count, void *tar
 /* `body` is taken; NULL: none. `token` NULL: none. `header` NULL: none more. */
 static inline answer_t call_with(bc_key_t listen, const char *method, const char *path, const char *token,
                                  const char *header, json_t *body) {
-    answer_t answer = {0, NULL, ""};
+    answer_t answer = {0, NULL, NULL, ""};
     char url[512], authorization[4096], *text = NULL, *headers_text = NULL,
                                         *sent = body == NULL ? NULL : json_dumps(body, JSON_COMPACT);
     struct curl_slist *headers = curl_slist_append(NULL, "Expect:");
@@ -128,7 +129,7 @@ static inline answer_t call_with(bc_key_t listen, const char *method, const char
     (void)snprintf(answer.headers, sizeof(answer.headers), "%s", headers_text == NULL ? "" : headers_text);
     curl_easy_cleanup(handle);
     curl_slist_free_all(headers);
-    free(text);
+    answer.text = text;
     free(headers_text);
     free(sent);
     json_decref(body);
@@ -145,7 +146,9 @@ static inline answer_t get(const char *path, const char *token) {
 
 static inline void drop(answer_t *answer) {
     json_decref(answer->body);
+    free(answer->text);
     answer->body = NULL;
+    answer->text = NULL;
 }
 
 /* A member by path "user.id"; "" when it is not there. Borrowed from the answer. */

@@ -1,0 +1,151 @@
+/* What is accepted, and the limits that count time given to them. */
+#include "services/auth/auth_limits.h"
+#include "services/auth/auth_rules.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+static void addresses_are_normalised_or_refused(void **state) {
+    (void)state;
+    static const char *const good[][2] = {
+        {"emma@example.com", "emma@example.com"},
+        {"EMMA@Example.COM", "emma@example.com"},
+        {"a.b+c@x-y.org", "a.b+c@x-y.org"},
+        {"a@b.cd", "a@b.cd"},
+        {"o'hara@sub.example.co", "o'hara@sub.example.co"},
+    };
+    static const char *const bad[] = {"",
+                                      "emma",
+                                      "@example.com",
+                                      "emma@",
+                                      "emma@example",
+                                      "emma@@example.com",
+                                      "em ma@example.com",
+                                      "a..b@c.de",
+                                      ".a@c.de",
+                                      "a.@c.de",
+                                      "a@-c.de",
+                                      "a@c-.de",
+                                      "a@c..de",
+                                      "a@.c.de",
+                                      "a@c.de.",
+                                      "a@1.2.3.4",
+                                      "a@[1.2.3.4]",
+                                      "\"a b\"@c.de",
+                                      "a@b@c.de",
+                                      "emma\n@example.com",
+                                      "\xd0\xb5@example.com",
+                                      "a@b.c\xd0\xb4"};
+    char normal[AUTH_EMAIL_MAX + 1];
+    for (size_t i = 0; i < sizeof(good) / sizeof(good[0]); i++) {
+        assert_true(auth_email_normalise(good[i][0], normal));
+        assert_string_equal(normal, good[i][1]);
+    }
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+        (void)snprintf(normal, sizeof(normal), "kept");
+        assert_false(auth_email_normalise(bad[i], normal));
+        assert_string_equal(normal, "kept");
+    }
+}
+
+static void the_longest_address_fits_and_one_more_does_not(void **state) {
+    (void)state;
+    char local[80], whole[300], normal[AUTH_EMAIL_MAX + 1];
+    memset(local, 'a', sizeof(local));
+    local[64] = '\0';
+    (void)snprintf(whole, sizeof(whole), "%s@b.cd", local);
+    assert_true(auth_email_normalise(whole, normal));
+    local[64] = 'a';
+    local[65] = '\0';
+    (void)snprintf(whole, sizeof(whole), "%s@b.cd", local);
+    assert_false(auth_email_normalise(whole, normal));
+    char label[64];
+    memset(label, 'b', 63);
+    label[63] = '\0';
+    /* 62 + @ + 63 + . + 63 + . + 60 + .cd = 254 */
+    local[62] = '\0';
+    (void)snprintf(whole, sizeof(whole), "%s@%s.%s.%.60s.cd", local, label, label, label);
+    assert_int_equal(strlen(whole), 254);
+    assert_true(auth_email_normalise(whole, normal));
+    (void)snprintf(whole, sizeof(whole), "%s@%s.%s.%.61s.cd", local, label, label, label);
+    assert_false(auth_email_normalise(whole, normal));
+}
+
+static void passwords_are_counted_in_code_points(void **state) {
+    (void)state;
+    assert_int_equal(auth_code_points("парола"), 6);
+    assert_int_equal(auth_code_points("\xf0\x9f\x93\x9a"), 1);
+    assert_false(auth_password_acceptable("парола1"));
+    assert_true(auth_password_acceptable("парола12"));
+    assert_true(auth_password_acceptable("        "));
+    assert_false(auth_name_acceptable(""));
+    assert_false(auth_name_acceptable("   "));
+    assert_false(auth_name_acceptable("a\nb"));
+    assert_true(auth_name_acceptable("Жюл Верн"));
+}
+
+static void an_address_is_limited_and_let_in_again(void **state) {
+    (void)state;
+    auth_limits_t *limits = auth_limits_create(true);
+    int64_t now = 1000000, wait = 0;
+    int taken = 0;
+    while (taken < 1000 && (wait = auth_limit_take(limits, AUTH_LIMIT_SIGN_IN, "203.0.113.9", now)) == 0) taken++;
+    assert_int_equal(taken, 20);
+    assert_true(wait > 0 && wait <= 3001);
+    assert_true(auth_limit_take(limits, AUTH_LIMIT_SIGN_IN, "203.0.113.9", now + wait - 1000) > 0);
+    assert_int_equal(auth_limit_take(limits, AUTH_LIMIT_SIGN_IN, "203.0.113.9", now + wait), 0);
+    assert_int_equal(auth_limit_take(limits, AUTH_LIMIT_SIGN_IN, "203.0.113.10", now), 0);
+    assert_int_equal(auth_limit_take(limits, AUTH_LIMIT_GUEST, "203.0.113.9", now), 0);
+    auth_limits_destroy(limits);
+}
+
+static void an_account_waits_longer_with_each_failure_but_never_for_ever(void **state) {
+    (void)state;
+    auth_limits_t *limits = auth_limits_create(true);
+    int64_t now = 1000000, longest = 0;
+    for (int i = 0; i < AUTH_FAILURES_FREE; i++) {
+        auth_account_failed(limits, "a@b.cd", now);
+        assert_int_equal(auth_account_wait(limits, "a@b.cd", now), 0);
+    }
+    for (int i = 0; i < 100; i++) {
+        auth_account_failed(limits, "a@b.cd", now);
+        int64_t wait = auth_account_wait(limits, "a@b.cd", now);
+        assert_true(wait >= longest && wait >= 1000 && wait <= AUTH_DELAY_MAX_MS);
+        longest = wait;
+        now += wait;
+        assert_int_equal(auth_account_wait(limits, "a@b.cd", now), 0);
+    }
+    assert_int_equal(longest, AUTH_DELAY_MAX_MS);
+    auth_account_succeeded(limits, "a@b.cd");
+    auth_account_failed(limits, "a@b.cd", now);
+    assert_int_equal(auth_account_wait(limits, "a@b.cd", now), 0);
+    assert_int_equal(auth_account_wait(limits, "x@b.cd", now), 0);
+    auth_limits_destroy(limits);
+}
+
+static void many_addresses_take_no_more_memory_and_do_not_lock_out(void **state) {
+    (void)state;
+    auth_limits_t *limits = auth_limits_create(true);
+    char address[32];
+    for (int i = 0; i < 100000; i++) {
+        (void)snprintf(address, sizeof(address), "10.%d.%d.%d", i >> 16, i >> 8 & 255, i & 255);
+        assert_int_equal(auth_limit_take(limits, AUTH_LIMIT_GUEST, address, 1000000 + i), 0);
+    }
+    auth_limits_destroy(limits);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(addresses_are_normalised_or_refused),
+        cmocka_unit_test(the_longest_address_fits_and_one_more_does_not),
+        cmocka_unit_test(passwords_are_counted_in_code_points),
+        cmocka_unit_test(an_address_is_limited_and_let_in_again),
+        cmocka_unit_test(an_account_waits_longer_with_each_failure_but_never_for_ever),
+        cmocka_unit_test(many_addresses_take_no_more_memory_and_do_not_lock_out),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
