@@ -2,7 +2,7 @@
  * nginx's configuration, written anew at every start and reload from the settings: nobody edits it.
  *
  * Called by the supervisor, which holds the listening sockets and hands them to nginx; so the addresses here are the ones that
- * were really bound. Pure: settings in, text out (tests/unit/program holds `nginx -t` against it).
+ * were really bound. Pure: settings in, text out (tests/e2e hold nginx itself against it).
  *
  * 1. The cart lives in the module alone; its answers are not compressed and not cached.
  * 2. Nothing but GET and HEAD of the catalogue is ever kept in the page cache, and of that only what the library calls public.
@@ -11,8 +11,6 @@
  * 4. Whatever nginx itself answers is problem+json with the request's id, like every answer behind it.
  */
 #include "program.h"
-
-#include "platform/bc_problem.h"
 
 #include <assert.h>
 #include <string.h>
@@ -32,42 +30,6 @@ static void quote(FILE *out, const char *text) {
     (void)fputc('"', out);
 }
 
-/* --- problems: what nginx answers by itself --- */
-
-typedef struct {
-    const char *codes; /* nginx's own, as error_page takes them */
-    const char *name;  /* of platform/bc_problem.c */
-    bool retry;
-} own_problem_t;
-
-static const own_problem_t own_problems[] = {
-    {"400 414 494", "malformed-request", false},
-    {"403", "forbidden", false},
-    {"404", "not-found", false},
-    {"405", "method-not-allowed", false},
-    {"413", "body-too-large", false},
-    {"415", "unsupported-media-type", false},
-    {"429", "too-many-requests", true},
-    {"500", "internal-error", false},
-    {"502 503 504", "unavailable", true},
-};
-
-#define OWN_PROBLEMS (sizeof(own_problems) / sizeof(own_problems[0]))
-
-static void write_titles(FILE *out) {
-    static const char *const match[BC_LANGUAGE_COUNT] = {"default", "~*^fr", "~*^bg"};
-    for (size_t i = 0; i < OWN_PROBLEMS; i++) {
-        const bc_problem_t *problem = bc_problem_find(own_problems[i].name);
-        fprintf(out, "    map $http_accept_language $title_%d {", problem->status);
-        for (int language = 0; language < BC_LANGUAGE_COUNT; language++) {
-            fprintf(out, " %s ", match[language]);
-            quote(out, problem->titles[language]);
-            fputc(';', out);
-        }
-        fputs(" }\n", out);
-    }
-}
-
 /* add_header is inherited only where a block has none of its own, so each such block repeats these. */
 static void write_safety_headers(FILE *out, const char *indent, bool tls, bool cors) {
     fprintf(out, "%sadd_header X-Content-Type-Options nosniff always;\n", indent);
@@ -84,25 +46,15 @@ static void write_common_headers(FILE *out, const char *indent, bool tls, bool c
     write_safety_headers(out, indent, tls, cors);
 }
 
+/* Whatever nginx answers by itself becomes a problem of the module's making. 502 and 504 say which hop failed, which is not the
+ * customer's business: 503, try again. */
 static void write_problems(FILE *out, bool tls, bool cors) {
-    for (size_t i = 0; i < OWN_PROBLEMS; i++) {
-        int status = bc_problem_find(own_problems[i].name)->status;
-        fprintf(out, "        error_page %s =%d @problem_%d;\n", own_problems[i].codes, status, status);
-    }
-    for (size_t i = 0; i < OWN_PROBLEMS; i++) {
-        const bc_problem_t *problem = bc_problem_find(own_problems[i].name);
-        fprintf(out, "        location @problem_%d {\n            internal;\n", problem->status);
-        fputs("            types { }\n            default_type application/problem+json;\n", out);
-        write_common_headers(out, "            ", tls, cors);
-        fputs("            add_header Cache-Control no-store always;\n", out);
-        fputs("            add_header Vary Accept-Language always;\n", out);
-        if (own_problems[i].retry) fputs("            add_header Retry-After 1 always;\n", out);
-        if (problem->status == 405) fputs("            add_header Allow $allow always;\n", out);
-        fprintf(out,
-                "            return %d '{\"type\":\"/problems/%s\",\"title\":\"$title_%d\",\"status\":%d,"
-                "\"request_id\":\"$request_id\"}';\n        }\n",
-                problem->status, problem->name, problem->status, problem->status);
-    }
+    fputs(
+        "        error_page 400 403 404 405 408 411 413 414 415 416 421 429 431 494 495 496 497 500 501 503 @problem;\n"
+        "        error_page 502 504 =503 @problem;\n        location @problem {\n            cart_problem on;\n",
+        out);
+    write_safety_headers(out, "            ", tls, cors);
+    fputs("        }\n", out);
 }
 
 /* --- CORS: exact origins, preflights answered here --- */
@@ -118,20 +70,23 @@ static void write_cors_maps(FILE *out, const char *origins) {
     fputs(
         "    map $cors_origin $cors_expose { \"\" \"\"; default "
         "\"ETag, Location, Request-Id, Retry-After, Cart-Status, Cart-Durability, Idempotent-Replayed\"; }\n"
-        "    map $cors_origin $cors_methods { \"\" \"\"; default \"GET, HEAD, POST, PUT, PATCH, DELETE\"; }\n"
-        "    map $cors_origin $cors_headers { \"\" \"\"; default \"Authorization, Content-Type, Idempotency-Key, "
-        "If-Match, If-None-Match, Accept-Language, traceparent\"; }\n"
         "    map \"$request_method:$http_access_control_request_method:$cors_origin\" $cors_preflight { default \"\"; "
         "\"~^OPTIONS:[A-Z]+:.+\" 1; }\n",
         out);
 }
 
 static void write_preflight(FILE *out) {
-    fputs("        if ($cors_preflight) { return 204; }\n"
-          "        add_header Access-Control-Allow-Methods $cors_methods;\n"
-          "        add_header Access-Control-Allow-Headers $cors_headers;\n"
-          "        add_header Access-Control-Max-Age $cors_max_age;\n",
-          out);
+    fputs(
+        "        if ($cors_preflight) { rewrite ^ /preflight last; }\n"
+        "        location = /preflight {\n            internal;\n"
+        "            add_header Request-Id $request_id;\n"
+        "            add_header Access-Control-Allow-Origin $cors_origin;\n"
+        "            add_header Access-Control-Allow-Methods \"GET, HEAD, POST, PUT, PATCH, DELETE\";\n"
+        "            add_header Access-Control-Allow-Headers \"Authorization, Content-Type, Idempotency-Key, If-Match, "
+        "If-None-Match, Accept-Language, traceparent\";\n"
+        "            add_header Access-Control-Max-Age 600;\n            add_header Vary Origin;\n"
+        "            return 204;\n        }\n",
+        out);
 }
 
 /* --- limits by address --- */
@@ -364,23 +319,17 @@ void program_nginx_write(const bc_config_t *config, const program_nginx_t *nginx
     fputs("http {\n", out);
     write_http_basics(out, config);
     write_proxy_basics(out, config);
-    write_titles(out);
     /* What an address may do: its IPv4, or the first four groups of its IPv6. An address that is abbreviated inside
      * them is limited together with its neighbours. */
     fputs("    map $remote_addr $limit_key { default $binary_remote_addr; "
           "\"~*^(?<net>(?:[0-9a-f]{1,4}:){4})\" $net; \"~*^(?<short>[0-9a-f:]+?)::\" $short; }\n"
-          "    map $uri $allow { default \"GET, HEAD\"; /api/v1/cart \"GET, HEAD, PATCH, DELETE\"; "
-          "/api/v1/cart/lines POST; ~^/api/v1/cart/lines/ \"PUT, DELETE\"; }\n"
           "    limit_req_status 429;\n    limit_req_log_level info;\n",
           out);
     write_limit_zone(out, &limit_auth);
     write_limit_zone(out, &limit_catalogue);
     write_limit_zone(out, &limit_cart);
     const char *origins = bc_config_text(config, BC_CORS_ORIGINS);
-    if (origins[0] != '\0') {
-        write_cors_maps(out, origins);
-        fputs("    map $cors_origin $cors_max_age { \"\" \"\"; default 600; }\n", out);
-    }
+    if (origins[0] != '\0') write_cors_maps(out, origins);
     write_cart_settings(out, config);
     write_upstream(out, "auth", bc_config_text(config, BC_AUTH_LISTEN), 16);
     write_upstream(out, "library", bc_config_text(config, BC_LIBRARY_LISTEN), 16);

@@ -39,6 +39,7 @@
 #define START_FAILURES_MAX 5
 #define PROBE_EVERY_MS     50
 #define SERVICE_GRACE_MS   15000
+#define HURRY_AFTER_MS     1000
 #define OPEN_FILES_MAX     65536
 
 enum { AUTH, LIBRARY, CART, NGINX, CHILDREN };
@@ -71,7 +72,7 @@ typedef struct {
     bool ready, stopping, failed, hurried;
     int stop_stage; /* index into stop_order */
     bool stage_signalled;
-    int64_t stage_until_ms, probe_at_ms;
+    int64_t stop_since_ms, stage_until_ms, probe_at_ms;
 } up_t;
 
 /* --- readiness --- */
@@ -218,11 +219,15 @@ static void tend_upgrade(up_t *up, int64_t now_ms) {
 /* --- life --- */
 
 static void begin_stop(up_t *up, const char *why) {
+    int64_t now_ms = bc_monotonic_ms();
     if (up->stopping) {
-        if (!up->hurried) program_event("up", "%s again: what still runs is killed", why);
+        /* Soon after the first it is the same wish, said to the process and to its group. */
+        if (up->hurried || now_ms - up->stop_since_ms < HURRY_AFTER_MS) return;
+        program_event("up", "%s again: what still runs is killed", why);
         up->hurried = true;
         return;
     }
+    up->stop_since_ms = now_ms;
     program_event("up", "%s: stopping in order", why);
     up->stopping = true;
     up->stop_stage = 0;
@@ -271,13 +276,22 @@ static void reap(up_t *up, int64_t now_ms) {
     if (orphans) kill_orphans(up);
 }
 
+/* The edge verifies tokens by the set that auth publishes: before the first one there is nothing to serve. The first nginx also
+ * waits for the link, so that its first lines are not complaints; a later one must serve without it. */
+static bool nginx_may_start(const up_t *up) {
+    if (access(up->jwks, R_OK) != 0) return false;
+    bc_listen_t link;
+    if (up->nginx_generation > 0 || up->children[CART].failures > 0) return true;
+    if (!bc_listen_parse(bc_config_text(up->config, BC_CART_LINK), &link) || !link.is_unix) return true;
+    return access(link.address, F_OK) == 0;
+}
+
 static void start_what_is_due(up_t *up, int64_t now_ms) {
     for (int i = 0; i < CHILDREN; i++) {
         child_t *child = &up->children[i];
         if (child->state == CHILD_RUNNING || now_ms < child->start_at_ms) continue;
         if (i == NGINX) {
-            /* The edge verifies tokens by the set that auth publishes; before the first one there is nothing to serve. */
-            if (access(up->jwks, R_OK) != 0) continue;
+            if (!nginx_may_start(up)) continue;
             start_nginx(up, now_ms);
         } else {
             child_start(child, now_ms);
