@@ -128,6 +128,7 @@ cart_frame_result_t cart_frame_read(const uint8_t *bytes, size_t length, cart_fr
     if (bytes[5] == CART_PROTOCOL && (flags & ~kinds[type].flags) != 0) return CART_FRAME_BAD;
     if (length - CART_FRAME_HEADER_BYTES < payload) return CART_FRAME_MORE;
     frame->type = type;
+    frame->protocol = bytes[5];
     frame->flags = flags;
     frame->payload = bytes + CART_FRAME_HEADER_BYTES;
     frame->length = payload;
@@ -193,11 +194,13 @@ bool cart_hello_is_other_protocol(const cart_frame_t *frame) {
     cart_reader_t reader = payload_of(frame);
     uint32_t magic = cart_take_u32(&reader);
     uint16_t protocol = cart_take_u16(&reader);
-    return frame->type == CART_FRAME_HELLO && !reader.ran_dry && magic == CART_FRAME_MAGIC && protocol != CART_PROTOCOL;
+    bool other = protocol != CART_PROTOCOL || frame->protocol != CART_PROTOCOL;
+    return frame->type == CART_FRAME_HELLO && !reader.ran_dry && magic == CART_FRAME_MAGIC && other;
 }
 
 bool cart_hello_read(const cart_frame_t *frame, cart_hello_t *hello) {
     if (frame->type != CART_FRAME_HELLO || frame->length != CART_HELLO_BYTES) return false;
+    if (frame->protocol != CART_PROTOCOL) return false;
     cart_reader_t reader = payload_of(frame);
     uint32_t magic = cart_take_u32(&reader);
     uint16_t protocol = cart_take_u16(&reader);
@@ -255,8 +258,8 @@ bool cart_welcome_read(const cart_frame_t *frame, cart_welcome_t *welcome) {
     welcome->revoked_vouched = (frame->flags & CART_WELCOME_REVOKED) != 0;
     if (!used_up(&reader) || magic != CART_FRAME_MAGIC || zero != 0) return false;
     if (welcome->result != CART_WELCOME_OK) return welcome->result <= CART_WELCOME_RESULT_MAX;
-    return welcome->protocol == CART_PROTOCOL && !cart_id_is_none(&welcome->service) && welcome->epoch > 0 &&
-           welcome->push_next > 0;
+    return frame->protocol == CART_PROTOCOL && welcome->protocol == CART_PROTOCOL &&
+           !cart_id_is_none(&welcome->service) && welcome->epoch > 0 && welcome->push_next > 0;
 }
 
 /* ---- PING, FOLLOW ------------------------------------------------------------------------------------------------- */

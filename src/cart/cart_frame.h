@@ -60,6 +60,7 @@ typedef enum {
 
 typedef struct {
     uint8_t type;
+    uint8_t protocol; /* another than CART_PROTOCOL only with HELLO and WELCOME */
     uint16_t flags;
     const uint8_t *payload; /* borrowed from the input */
     uint32_t length;
