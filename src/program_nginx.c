@@ -47,11 +47,12 @@ static void write_common_headers(FILE *out, const char *indent, bool tls, bool c
 }
 
 /* Whatever nginx answers by itself becomes a problem of the module's making. 502 and 504 say which hop failed, which is not the
- * customer's business: 503, try again. */
+ * customer's business: 503, try again. (A named location would not do: a request that nginx could not read has no URI.) */
 static void write_problems(FILE *out, bool tls, bool cors) {
     fputs(
-        "        error_page 400 403 404 405 408 411 413 414 415 416 421 429 431 494 495 496 497 500 501 503 @problem;\n"
-        "        error_page 502 504 =503 @problem;\n        location @problem {\n            cart_problem on;\n",
+        "        error_page 400 403 404 405 408 411 413 414 415 416 421 429 431 494 495 496 497 500 501 503 /problem;\n"
+        "        error_page 502 504 =503 /problem;\n        location = /problem {\n            internal;\n            "
+        "cart_problem on;\n",
         out);
     write_safety_headers(out, "            ", tls, cors);
     fputs("        }\n", out);

@@ -250,9 +250,10 @@ def test_a_body_where_none_belongs(untouched):
         ("GET /api/v1/cart/" + "y" * 40000 + " HTTP/1.1\r\nHost: a\r\n\r\n", (400, 414)),
         ("TRACE /api/v1/cart HTTP/1.1\r\nHost: a\r\n\r\n", 405),
         ("GET /nowhere HTTP/1.1\r\nHost: a\r\n\r\n", 404),
-        ("GET /api/v1/../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /api/v1/../../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n", 400),
+        ("GET /api/v1/../../etc/passwd HTTP/1.1\r\nHost: a\r\n\r\n", 404),
     ],
-    ids=["two-hosts", "no-host", "no-http", "bad-length", "large-header", "long-uri", "trace", "nowhere", "dots"],
+    ids=["two-hosts", "no-host", "no-http", "bad-length", "large-header", "long-uri", "trace", "nowhere", "dots-above", "dots"],
 )
 def test_what_nginx_answers_itself_is_a_problem_too(shop, text, status):
     status_got, headers, body = Raw(shop.url).send(text).answer()
