@@ -233,8 +233,11 @@ static void decide_change(engine_t *engine, engine_slot_ref_t ref, cart_entry_t 
         decided(engine, ref, cart, (cart_verdict_t){.outcome = CART_VERSION_MISMATCH});
         return;
     }
+    /* Without the list of books only changes that need none come here: they make a line less, or none of it. */
+    const engine_owner_t *owner = &engine->owner;
+    bool has_books = owner->books_ready == NULL || owner->books_ready(owner->context);
     cart_verdict_t verdict = cart_decide(&engine->before, rings, rings_length, request, engine->now_s,
-                                         engine->owner.known_book, engine->owner.context, &engine->after);
+                                         has_books ? owner->known_book : NULL, owner->context, &engine->after);
     if (verdict.outcome == CART_APPLIED) {
         cart_recent_id_t id = {.digest = request->digest, .at_s = engine->now_s, .keyed = request->keyed};
         memcpy(id.id, request->request_id, sizeof id.id);

@@ -81,8 +81,8 @@ void cart_service_feeds_take(cart_service_t *service) {
     }
     if (was[0] != service->vouched[0] || was[1] != service->vouched[1]) {
         cart_hub_feeds_vouched(service->hub, service->vouched[LIST_BOOKS], service->vouched[LIST_REVOCATIONS]);
-        bc_log(service->vouched[LIST_REVOCATIONS] ? BC_LOG_INFO : BC_LOG_ERROR, "feeds-vouched",
-               bc_f_int("books", service->vouched[LIST_BOOKS]),
+        bool is_lost = was[LIST_REVOCATIONS] && !service->vouched[LIST_REVOCATIONS];
+        bc_log(is_lost ? BC_LOG_ERROR : BC_LOG_INFO, "feeds-vouched", bc_f_int("books", service->vouched[LIST_BOOKS]),
                bc_f_int("revocations", service->vouched[LIST_REVOCATIONS]));
     }
     if (service->now_ms >= service->expired_ms + EXPIRE_MS) {

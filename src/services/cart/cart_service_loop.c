@@ -154,6 +154,18 @@ static void hear(cart_service_t *service, const struct epoll_event *event) {
     }
 }
 
+static bool add(const cart_service_t *service, int fd, uint32_t what) {
+    struct epoll_event event = {.events = EPOLLIN, .data.u32 = what};
+    return fd < 0 || epoll_ctl(service->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
+}
+
+/* Links are taken once it is known which sessions have ended (rule 9). Until then edges wait in the socket's backlog,
+ * usually some milliseconds, instead of being refused. */
+static void open_link(cart_service_t *service) {
+    if (service->link_is_open || service->lists[LIST_REVOCATIONS] == NULL || atomic_load(&service->stop)) return;
+    service->link_is_open = add(service, service->listener, EVENT_LISTENER);
+}
+
 static int timeout_ms(const cart_service_t *service, uint32_t hub_ms) {
     uint32_t next_ms = engine_next_ms(service->engine, service->now_ms);
     if (hub_ms < next_ms) next_ms = hub_ms;
@@ -168,6 +180,7 @@ static void turn(cart_service_t *service, int wait_ms) {
     for (int i = 0; i < count; i++) hear(service, &events[i]);
     cart_service_commands_take(service);
     cart_service_feeds_take(service);
+    open_link(service);
     service->commit->poll(service->commit->state, service->now_ms);
     service->base->poll(service->base->state);
     engine_turn(service->engine, service->now_ms);
@@ -182,7 +195,10 @@ static void turn(cart_service_t *service, int wait_ms) {
 
 /* No more requests; what is queued is committed and answered, everything dirty saved while time lasts. */
 static void run_down(cart_service_t *service) {
-    (void)epoll_ctl(service->epoll, EPOLL_CTL_DEL, service->listener, NULL); /* at worst one more link is accepted */
+    if (service->link_is_open) {
+        (void)epoll_ctl(service->epoll, EPOLL_CTL_DEL, service->listener,
+                        NULL); /* at worst one more link is accepted */
+    }
     engine_stop(service->engine);
     uint64_t end_ms = service->now_ms + STOP_MS_MAX;
     bool is_idle = false;
@@ -213,16 +229,11 @@ static void *run(void *argument) {
     return NULL;
 }
 
-static bool add(const cart_service_t *service, int fd, uint32_t what) {
-    struct epoll_event event = {.events = EPOLLIN, .data.u32 = what};
-    return fd < 0 || epoll_ctl(service->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
-}
-
 bool cart_service_loop_start(cart_service_t *service) {
     service->epoll = epoll_create1(EPOLL_CLOEXEC);
     service->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (service->epoll < 0 || service->wake < 0) return false;
-    if (!add(service, service->listener, EVENT_LISTENER) || !add(service, service->wake, EVENT_WAKE) ||
+    if (!add(service, service->wake, EVENT_WAKE) ||
         !add(service, service->commit->fd(service->commit->state), EVENT_COMMIT) ||
         !add(service, service->base->fd(service->base->state), EVENT_BASE)) {
         return false;

@@ -133,6 +133,7 @@ typedef struct cart_service {
     bool thread_started;
     int epoll, wake, listener;
     bool listener_is_unix;
+    bool link_is_open; /* the loop accepts */
     uid_t edge_uid; /* allowed beside our own; (uid_t)-1: nobody */
     conn_t conns[CART_HUB_LINKS_MAX];
     cart_book_record_t book_scratch[256]; /* of one call to the hub */

@@ -368,7 +368,7 @@ static inline void on_changed(void *context, const cart_id_t *user, const cart_i
 
 static inline bool on_known_book(void *context, uint64_t book) {
     (void)context;
-    return book < 1000000;
+    return book < 1000000 && !w->no_books;
 }
 static inline bool on_books_ready(void *context) {
     (void)context;
