@@ -30,6 +30,12 @@ static uint8_t *varint_put(uint8_t *at, uint64_t value) {
 
 /* NULL: cut off, longer than 64 bits, or (strict) not the shortest form. */
 static inline const uint8_t *varint_get(const uint8_t *at, const uint8_t *end, bool strict, uint64_t *value) {
+    if (end - at >= 2 && at[1] < 0x80 && at[0] >= 0x80) {
+        /* Two bytes: nearly every book and version. On the path of every hot read, so without the loop. */
+        if (strict && at[1] == 0) return NULL;
+        *value = (uint64_t)(at[0] & 0x7f) | (uint64_t)at[1] << 7;
+        return at + 2;
+    }
     if (at == end) return NULL;
     uint64_t byte = *at++;
     uint64_t sum = byte & 0x7f;
