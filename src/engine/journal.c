@@ -50,6 +50,7 @@ static void leave_newest(journal_t *journal) {
 
 /* Begins the next segment, which also drops what may be dropped. `must`: beyond the limit too. */
 static journal_result_t begin_segment(journal_t *journal, size_t batch_length, bool must, uint64_t now_ms) {
+    if (!journal_reserve_segments(journal, 1)) return JOURNAL_NO_MEMORY; /* may move the segments: before any pointer */
     journal_segment_t *newest = journal_newest(journal);
     size_t drop = droppable(journal, true);
     uint64_t size = size_for(journal, batch_length);
@@ -63,7 +64,7 @@ static journal_result_t begin_segment(journal_t *journal, size_t batch_length, b
                                .epoch_seen = journal->epoch_seen};
     header.first = drop < journal->count ? journal->segments[drop].number : header.number;
     journal_map_t map = {0};
-    if (!journal_reserve_segments(journal, 1) || !journal_map_reserve(&map, newest->map.peak)) return JOURNAL_NO_MEMORY;
+    if (!journal_map_reserve(&map, newest->map.peak)) return JOURNAL_NO_MEMORY;
     int file;
     journal_result_t result = journal_segment_start(journal, &header, size, NULL, 0, &file);
     if (result != JOURNAL_OK) {

@@ -127,7 +127,7 @@ int main(int argc, char **argv) {
         {.name = "steady", .seed = seed, .steps = 600},
         {.name = "failing-syncs", .seed = seed + 1, .steps = 500, .fail_one_in = 25},
         {.name = "kills", .seed = seed + 2, .steps = 300, .kill_one_in = 12},
-        {.name = "everything", .seed = seed + 3, .steps = 400, .fail_one_in = 30, .kill_one_in = 20, .full_one_in = 40},
+        {.name = "everything", .seed = seed + 3, .steps = 400, .fail_one_in = 30, .kill_one_in = 20, .full_one_in = 60},
     };
     const run_config_t planted[] = {
         {.name = "no-sync", .seed = seed, .steps = 60, .plant.no_sync = 1},

@@ -556,7 +556,7 @@ void run_record(const run_config_t *config, run_t *run) {
     disk_fail_syncs(run->disk, config->fail_one_in, config->seed);
     for (unsigned i = 0; i < config->steps && recorder.process.error[0] == '\0'; i++) {
         uint64_t choice = disk_random(&recorder.random) % 100;
-        if (config->full_one_in > 0 && disk_random(&recorder.random) % config->full_one_in == 0) full_until = i + 10;
+        if (config->full_one_in > 0 && disk_random(&recorder.random) % config->full_one_in == 0) full_until = i + 30;
         disk_set_room(run->disk, i < full_until ? 1 : 0); /* 1: no file may grow */
         if (config->kill_one_in > 0 && disk_random(&recorder.random) % config->kill_one_in == 0)
             record_kill(&recorder);

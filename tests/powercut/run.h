@@ -46,7 +46,7 @@ typedef struct {
     unsigned steps;
     unsigned fail_one_in; /* of the syncs; 0: none */
     unsigned kill_one_in; /* of the steps: kill -9 and start again */
-    unsigned full_one_in; /* of the steps: the disk is full for the next ten */
+    unsigned full_one_in; /* of the steps: the disk is full for the next thirty */
     disk_plant_t plant;
     int answer_before_sync;
     int forget_before_save;
