@@ -114,8 +114,8 @@ static const row_t table[BC_KEY_COUNT] = {
     [BC_CART_ACTIVE_TTL]    = {"BOOKCART_CART_ACTIVE_TTL", DURATION, "30m", 1 * S, 7 * DAY, false, "an active user's seat without interaction"},
     [BC_CART_ACTIVE_HEAT]   = {"BOOKCART_CART_ACTIVE_HEAT", NUMBER, "6", 1, 100000, false, "requests a minute at which a user is active"},
     [BC_CART_MEMORY]        = {"BOOKCART_CART_MEMORY", SIZE, "256m", 1 * MB, 1024 * GB, false, "memory of the cart engine for resident carts"},
-    [BC_CART_DIRTY_AGE_MAX] = {"BOOKCART_CART_DIRTY_AGE_MAX", DURATION, "10m", 1 * S, 1 * DAY, false, "a change is in the base no later than this"},
-    [BC_CART_CALM_AGE]      = {"BOOKCART_CART_CALM_AGE", DURATION, "30s", 0, 1 * DAY, false, "a calm cart goes to the base so long after its change"},
+    [BC_CART_DIRTY_AGE_MAX] = {"BOOKCART_CART_DIRTY_AGE_MAX", DURATION, "15m", 1 * S, 1 * DAY, false, "a change is in the base no later than this"},
+    [BC_CART_CALM_AGE]      = {"BOOKCART_CART_CALM_AGE", DURATION, "3m", 0, 1 * DAY, false, "a calm cart goes to the base so long after its change"},
     [BC_CART_JOURNAL_MAX]   = {"BOOKCART_CART_JOURNAL_MAX", SIZE, "1g", 16 * MB, 1024 * GB, false, "all segments of the cart journal together; then changes are refused"},
     [BC_CART_SEGMENT]       = {"BOOKCART_CART_SEGMENT", SIZE, "64m", 1 * MB, 4 * GB, false, "one segment of the cart journal"},
     [BC_CART_RELEASE_AGE]   = {"BOOKCART_CART_RELEASE_AGE", DURATION, "1s", 0, 1 * DAY, false, "a cart whose seat was given up goes to the base so long after that"},
@@ -298,7 +298,8 @@ static const char *judge_proxies(const char *text) {
         int bits_max = inet_pton(AF_INET, word, binary) == 1 ? 32 : inet_pton(AF_INET6, word, binary) == 1 ? 128 : 0;
         if (bits_max == 0) return "has an entry that is no address";
         if (slash == NULL) continue;
-        if (strlen(slash + 1) > 3 || !digits_only(slash + 1, strlen(slash + 1)) || atoi(slash + 1) > bits_max)
+        if (strlen(slash + 1) > 3 || !digits_only(slash + 1, strlen(slash + 1)) ||
+            strtol(slash + 1, NULL, 10) > bits_max)
             return "has an entry with a wrong prefix length";
     }
     return too_long ? "has an entry that is no address" : NULL;

@@ -148,14 +148,13 @@ static bool kind_fits(const field_t *field, const json_t *value) {
     return false;
 }
 
-static bool check_fields(bc_reply_t *reply, const json_t *body, const char *fields) {
+static bool check_fields(bc_reply_t *reply, json_t *body, const char *fields) {
     bool good = true;
     const char *name;
     json_t *value;
     field_t field;
-    /* json_object_foreach takes a plain pointer although it only reads. */
-    void *iterator = json_object_iter((json_t *)(uintptr_t)body);
-    for (; iterator != NULL; iterator = json_object_iter_next((json_t *)(uintptr_t)body, iterator)) {
+    void *iterator = json_object_iter(body);
+    for (; iterator != NULL; iterator = json_object_iter_next(body, iterator)) {
         name = json_object_iter_key(iterator);
         bool known = false;
         for (const char *list = fields; !known && next_field(&list, &field);)

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -51,8 +52,7 @@ json_t *bc_problem_body(const bc_problem_t *problem, bc_language_t language, con
                         json_t *errors) {
     char type[96];
     assert(language < BC_LANGUAGE_COUNT && strlen(problem->name) < sizeof(type) - 16);
-    memcpy(type, "/problems/", 10);
-    memcpy(type + 10, problem->name, strlen(problem->name) + 1);
+    (void)snprintf(type, sizeof(type), "/problems/%s", problem->name); /* asserted to fit */
     json_t *body = json_pack("{s:s, s:s, s:i, s:s*, s:s*, s:o*}", "type", type, "title", problem->titles[language],
                              "status", problem->status, "detail", detail, "request_id", request_id, "errors", errors);
     /* A failed pack has released `errors` already (jansson 2.11 on). */

@@ -51,8 +51,8 @@ bool bc_service_folders(const bc_config_t *config) {
         char path[BC_FILES_PATH_MAX];
         (void)snprintf(path, sizeof(path), "%s%s", data,
                        folders[i]); /* a data folder that long has no room for sockets: the config refused it */
-        /* 0711: nginx's workers reach sockets and jwks.json under other users; nothing can be listed. */
-        if (!bc_files_make_folders(path, 0711)) {
+        /* One user runs everything (docs/decisions/0030): nobody else has business here. */
+        if (!bc_files_make_folders(path, 0700)) {
             bc_log(BC_LOG_ERROR, "no-folder", bc_f_text("path", path), bc_f_text("reason", strerror(errno)));
             return false;
         }

@@ -37,7 +37,7 @@ _Static_assert(sizeof(guest_token_t) == 72, "the byte table above");
 _Static_assert(crypto_auth_KEYBYTES == 32, "auth_t.guest_key");
 
 void auth_refresh_text_random(char text[AUTH_REFRESH_CHARS]) {
-    memcpy(text, "bcr_", 4);
+    (void)strcpy(text, "bcr_"); /* fits: AUTH_REFRESH_CHARS */
     bc_random_text(32, text + 4, AUTH_REFRESH_CHARS - 4);
 }
 
@@ -49,7 +49,7 @@ void auth_refresh_text_guest(const auth_t *auth, const cart_id_t *user, const ca
     for (int i = 0; i < 8; i++) token.part.issued_s[i] = (uint8_t)((uint64_t)issued_s >> (8 * i));
     (void)crypto_auth(token.mac, (const unsigned char *)&token.part, sizeof(token.part),
                       auth->guest_key); /* always 0 */
-    memcpy(text, "bcg_", 4);
+    (void)strcpy(text, "bcg_");         /* fits: AUTH_REFRESH_CHARS */
     (void)sodium_bin2base64(text + 4, AUTH_REFRESH_CHARS - 4, (const unsigned char *)&token, sizeof(token),
                             BASE64); /* fits: 96 + 1 */
 }

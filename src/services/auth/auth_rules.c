@@ -36,7 +36,7 @@ static bool good_domain(const char *text) {
 }
 
 bool auth_email_normalise(const char *text, char normal[AUTH_EMAIL_MAX + 1]) {
-    char folded[AUTH_EMAIL_MAX + 1];
+    char folded[AUTH_EMAIL_MAX + 1] = "";
     size_t length = strlen(text);
     if (length > AUTH_EMAIL_MAX) return false;
     for (size_t i = 0; i <= length; i++) folded[i] = lower(text[i]);

@@ -216,7 +216,7 @@ void auth_login(bc_request_t *request, bc_reply_t *reply, void *context) {
     auth_t *auth = context;
     const bc_claims_t *caller = bc_request_caller(request);
     auth_transport_t transport;
-    auth_user_t user;
+    auth_user_t user = {.kind = BC_KIND_GUEST};
     auth_merge_t merge = {.attempts = 0};
     bool outdated = false, fresh = false;
     char refresh[AUTH_REFRESH_CHARS], rehashed[AUTH_HASH_BYTES] = "";
