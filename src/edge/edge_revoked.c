@@ -77,8 +77,9 @@ bool edge_revoked_attach(edge_revoked_t *revoked, void *memory, size_t bytes) {
     return true;
 }
 
-/* Under the lock. */
-static void clear_table(edge_revoked_memory_t *memory, unsigned table) {
+/* Under the lock. A table whose count can be trusted and is 0 is clear: its pages stay untouched. */
+static void clear_table(edge_revoked_memory_t *memory, unsigned table, bool trusted) {
+    if (trusted && memory->tables[table].count == 0) return;
     edge_seq_write_begin(&memory->tables[table].sequence);
     memset(entries_of(memory, table), 0, (size_t)memory->capacity * sizeof(entry_t));
     memory->tables[table].count = 0;
@@ -93,8 +94,8 @@ static void take_lock(edge_revoked_t *revoked) {
     memory->emptied = 1;
     memory->generation = 0;
     memory->position = 0;
-    clear_table(memory, 0);
-    clear_table(memory, 1);
+    clear_table(memory, 0, false);
+    clear_table(memory, 1, false);
 }
 
 static void give_lock(edge_revoked_t *revoked) {
@@ -179,7 +180,7 @@ static void drop_expired(edge_revoked_memory_t *memory, uint64_t now_s) {
     unsigned from = atomic_load(&memory->active) & 1;
     unsigned to = 1 - from;
     assert(memory->building == 0);
-    clear_table(memory, to);
+    clear_table(memory, to, true);
     const entry_t *entries = entries_of(memory, from);
     edge_seq_write_begin(&memory->tables[to].sequence);
     for (uint32_t i = 0; i < memory->capacity; i++) {
@@ -192,7 +193,7 @@ static void drop_expired(edge_revoked_memory_t *memory, uint64_t now_s) {
 
 void edge_revoked_full_begin(edge_revoked_t *revoked) {
     take_lock(revoked);
-    clear_table(revoked->memory, 1 - (atomic_load(&revoked->memory->active) & 1));
+    clear_table(revoked->memory, 1 - (atomic_load(&revoked->memory->active) & 1), true);
     revoked->memory->building = 1;
     give_lock(revoked);
 }

@@ -78,12 +78,13 @@ static ngx_uint_t has_body(const ngx_http_request_t *r) {
     return 0;
 }
 
-/* Whether the revocation list may still be believed for reads (rule 9). */
-ngx_uint_t ngx_http_cart_list_is_stale(const ngx_http_cart_worker_t *worker) {
+ngx_http_cart_list_t ngx_http_cart_list(const ngx_http_cart_worker_t *worker) {
     uint64_t books_ms = 0;
     uint64_t revocations_ms = 0;
     cart_zone_feeds_at(&worker->conf->cart_zone, &books_ms, &revocations_ms);
-    return revocations_ms == 0 || ngx_current_msec - revocations_ms > worker->conf->stale_max;
+    if (revocations_ms == 0) return NGX_HTTP_CART_LIST_NONE;
+    return ngx_current_msec - revocations_ms > worker->conf->stale_max ? NGX_HTTP_CART_LIST_STALE
+                                                                       : NGX_HTTP_CART_LIST_GOOD;
 }
 
 static void read_body_handler(ngx_http_request_t *r) {
@@ -95,7 +96,12 @@ static void read_body_handler(ngx_http_request_t *r) {
 ngx_int_t ngx_http_cart_read(ngx_http_request_t *r, ngx_http_cart_ctx_t *ctx) {
     ngx_http_cart_worker_t *worker = ctx->worker;
     cart_seat_info_t info;
-    if (ngx_http_cart_list_is_stale(worker)) {
+    switch (ngx_http_cart_list(worker)) {
+    case NGX_HTTP_CART_LIST_GOOD:
+        break;
+    case NGX_HTTP_CART_LIST_NONE:
+        return ngx_http_cart_park_early(ctx);
+    default:
         return ngx_http_cart_problem(r, EDGE_PROBLEM_CART_UNAVAILABLE,
                                      "Whether the session has ended is not known now.");
     }
@@ -190,8 +196,11 @@ static ngx_int_t handle(ngx_http_request_t *r, ngx_http_cart_ctx_t *ctx) {
     switch (ctx->token) {
     case NGX_HTTP_CART_TOKEN_OK:
         break;
-    case NGX_HTTP_CART_TOKEN_NOT_READY:
-        return ngx_http_cart_problem(r, EDGE_PROBLEM_CART_UNAVAILABLE, "The list of ended sessions has not come yet.");
+    case NGX_HTTP_CART_TOKEN_NOT_READY: {
+        ngx_int_t result = ngx_http_cart_park_early(ctx);
+        if (result == NGX_DONE) r->main->count++; /* its end is ours */
+        return result;
+    }
     default:
         return ngx_http_cart_problem(r, EDGE_PROBLEM_UNAUTHORIZED, NULL);
     }
@@ -207,6 +216,12 @@ ngx_int_t ngx_http_cart_handler(ngx_http_request_t *r) {
     ngx_http_cart_ctx_t *ctx = ngx_http_cart_ctx(r);
     if (ctx == NULL) return NGX_HTTP_INTERNAL_SERVER_ERROR;
     return handle(r, ctx);
+}
+
+ngx_int_t ngx_http_cart_resume(ngx_http_cart_ctx_t *ctx) {
+    ctx->token = NGX_HTTP_CART_TOKEN_NEW;
+    ngx_str_null(&ctx->idempotency_key);
+    return handle(ctx->request, ctx);
 }
 
 /* error_page leads here: whatever nginx itself decided, as a problem. */

@@ -71,6 +71,7 @@ static void told_revocations(void *context, const cart_revocation_t *list, unsig
     if (full && last) {
         link->full_revocations = 0;
         edge_revoked_full_end(revoked, generation, position);
+        ngx_http_cart_link_tick_within(link, 1); /* the core has a PING to send */
     } else if (!full && generation != 0) {
         edge_revoked_advance(revoked, generation, position);
     }
@@ -170,6 +171,15 @@ void ngx_http_cart_link_stop(ngx_http_cart_link_t *link) {
 
 void ngx_http_cart_link_wake(ngx_http_cart_link_t *link) {
     ngx_post_event(&link->flush, &ngx_posted_events); /* once a turn, however often it is asked for */
+}
+
+void ngx_http_cart_link_tick_within(ngx_http_cart_link_t *link, ngx_msec_t ms) {
+    link->tick.cancelable = link->worker->parked == 0;
+    if (link->tick.timer_set) {
+        if ((ngx_msec_int_t)(link->tick.timer.key - ngx_current_msec) <= (ngx_msec_int_t)ms) return;
+        ngx_del_timer(&link->tick); /* nginx itself does not move a timer by less than 300 ms */
+    }
+    ngx_add_timer(&link->tick, ms);
 }
 
 /* Rendezvous hashing: the service with the greatest hash of (service, user). */

@@ -3,6 +3,10 @@
  */
 #include "edge/ngx_http_cart_module.h"
 
+#define ZONE_BYTES_MIN       (1024 * 1024)
+#define BOOKS_ZONE_BYTES_MIN (2 * 1024 * 1024)
+#define SHARDS_DEFAULT       16
+
 static char *set_zone(ngx_conf_t *cf, ngx_command_t *command, void *conf);
 static char *set_service(ngx_conf_t *cf, ngx_command_t *command, void *conf);
 static char *set_jwks(ngx_conf_t *cf, ngx_command_t *command, void *conf);
@@ -77,7 +81,8 @@ static char *set_zone(ngx_conf_t *cf, ngx_command_t *command, void *conf) {
     ngx_str_t text = {arguments[1].len - name.len - 1, colon + 1};
     ssize_t size = ngx_parse_size(&text);
     if (size == NGX_ERROR) return refuse(cf, "cannot read the size in", &arguments[1]);
-    if (size < (ssize_t)(2 * 1024 * 1024)) return refuse(cf, "needs at least 2m, not", &arguments[1]);
+    if (size < ZONE_BYTES_MIN) return refuse(cf, "needs at least 1m, not", &arguments[1]);
+    if (is_books && size < BOOKS_ZONE_BYTES_MIN) return refuse(cf, "needs at least 2m, not", &arguments[1]);
     *field = ngx_shared_memory_add(cf, &name, (size_t)size, &ngx_http_cart_module);
     if (*field == NULL) return NGX_CONF_ERROR;
     if ((*field)->data != NULL) return refuse(cf, "there is a zone of that name already:", &name);
@@ -324,7 +329,10 @@ static char *init_policy(ngx_conf_t *cf, ngx_http_cart_main_conf_t *conf) {
         policy->low_water_permille = (uint16_t)(policy->high_water_permille - policy->high_water_permille / 16);
     }
     config->stale_max_ms = (uint32_t)conf->stale_max;
-    config->shards = (uint16_t)conf->shards;
+    config->shards = conf->shards == NGX_CONF_UNSET ? SHARDS_DEFAULT : (uint16_t)conf->shards;
+    if (conf->zone != NULL && conf->shards == NGX_CONF_UNSET) { /* fewer in a small zone */
+        while (config->shards > 1 && !ngx_http_cart_zone_fits(config, conf->zone->shm.size)) config->shards /= 2;
+    }
     if (policy->low_water_permille >= policy->high_water_permille) {
         return check(cf, "cart_low_water", "must lie below cart_high_water");
     }
@@ -340,7 +348,6 @@ static char *init_main_conf(ngx_conf_t *cf, void *opaque) {
     ngx_conf_init_msec_value(conf->write_timeout, 3000);
     ngx_conf_init_msec_value(conf->stale_max, 10000);
     ngx_conf_init_size_value(conf->token_cache, 4 * 1024 * 1024);
-    ngx_conf_init_value(conf->shards, 16);
     ngx_conf_init_value(conf->parked_max, 8192);
     if (conf->write_timeout < 50 || conf->write_timeout > CART_WORKER_WRITE_TIMEOUT_MAX_MS) {
         return check(cf, "cart_write_timeout", "must lie between 50ms and 30s");
@@ -351,7 +358,8 @@ static char *init_main_conf(ngx_conf_t *cf, void *opaque) {
     if (conf->token_cache < EDGE_TOKENS_BYTES_MIN || conf->token_cache > EDGE_TOKENS_BYTES_MAX) {
         return check(cf, "cart_token_cache", "must lie between 4k and 1g");
     }
-    if (conf->shards < 1 || conf->shards > CART_ZONE_SHARDS_MAX || (conf->shards & (conf->shards - 1)) != 0) {
+    if (conf->shards != NGX_CONF_UNSET &&
+        (conf->shards < 1 || conf->shards > CART_ZONE_SHARDS_MAX || (conf->shards & (conf->shards - 1)) != 0)) {
         return check(cf, "cart_shards", "must be a power of two from 1 to 64");
     }
     if (conf->parked_max < 1 || conf->parked_max > CART_WORKER_PARKED_MAX) {

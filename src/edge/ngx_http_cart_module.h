@@ -132,6 +132,7 @@ struct ngx_http_cart_worker_s {
     off_t keys_size;
     ngx_msec_t keys_looked_ms;
     ngx_queue_t waiting; /* ctx->queue: requests that wait for books, oldest first */
+    ngx_queue_t early;   /* ctx->queue: requests that came before the first revocation list, oldest first */
     ngx_event_t books_event;
     ngx_http_cart_counters_t *counters; /* shm: atomic; this worker's block */
     ngx_uint_t parked;
@@ -144,11 +145,13 @@ struct ngx_http_cart_worker_s {
 
 /* ---- a request --------------------------------------------------------------------------------------------------------
  *
- *   NEW ──▶ BODY ──▶ FETCHING ──▶ CHANGING ──▶ BOOKS ──▶ DONE
- * Every arrow may be left out; none goes back. Released (ngx_http_cart_release) once, from DONE or from nginx's cleanup,
- * whichever comes first: an answer that comes after that finds no ticket. Success is sent by ngx_http_cart_send only. */
+ *   NEW ──▶ EARLY ──▶ BODY ──▶ FETCHING ──▶ CHANGING ──▶ BOOKS ──▶ DONE
+ * Every step may be left out; a condition on a book that is missed goes from BOOKS to FETCHING or CHANGING. Released
+ * (ngx_http_cart_release) once, from DONE or from nginx's cleanup, whichever comes first: an answer that comes after that
+ * finds no ticket. Success is sent by ngx_http_cart_send only. */
 typedef enum {
     NGX_HTTP_CART_NEW,
+    NGX_HTTP_CART_EARLY, /* nobody's token can be judged yet: a new zone waits for its first list */
     NGX_HTTP_CART_BODY,
     NGX_HTTP_CART_FETCHING,
     NGX_HTTP_CART_CHANGING,
@@ -215,6 +218,8 @@ static inline void ngx_http_cart_count(_Atomic uint64_t *counter, uint64_t by) {
 /* ngx_http_cart_shared.c */
 ngx_int_t ngx_http_cart_init_zone(ngx_shm_zone_t *zone, void *data);
 ngx_int_t ngx_http_cart_init_books_zone(ngx_shm_zone_t *zone, void *data);
+/* Whether a zone of that size has room for the shards. */
+ngx_uint_t ngx_http_cart_zone_fits(const cart_zone_config_t *config, size_t zone_bytes);
 uint64_t ngx_http_cart_process_started(ngx_pid_t pid);
 
 /* ngx_http_cart_worker.c */
@@ -230,6 +235,8 @@ ngx_int_t ngx_http_cart_link_start(ngx_http_cart_link_t *link);
 void ngx_http_cart_link_stop(ngx_http_cart_link_t *link);
 /* Something was queued: write it at the end of this turn. */
 void ngx_http_cart_link_wake(ngx_http_cart_link_t *link);
+/* The next tick comes no later than in `ms`. */
+void ngx_http_cart_link_tick_within(ngx_http_cart_link_t *link, ngx_msec_t ms);
 ngx_http_cart_link_t *ngx_http_cart_link_for(ngx_http_cart_worker_t *worker, const cart_id_t *user);
 
 /* ngx_http_cart_token.c */
@@ -238,9 +245,13 @@ void ngx_http_cart_authenticate(ngx_http_request_t *r, ngx_http_cart_ctx_t *ctx)
 
 /* ngx_http_cart_handler.c */
 ngx_int_t ngx_http_cart_handler(ngx_http_request_t *r);
+/* From the beginning, for a request that was early: as the content handler. */
+ngx_int_t ngx_http_cart_resume(ngx_http_cart_ctx_t *ctx);
 ngx_int_t ngx_http_cart_problem_handler(ngx_http_request_t *r);
 ngx_int_t ngx_http_cart_read(ngx_http_request_t *r, ngx_http_cart_ctx_t *ctx);
-ngx_uint_t ngx_http_cart_list_is_stale(const ngx_http_cart_worker_t *worker);
+typedef enum { NGX_HTTP_CART_LIST_GOOD, NGX_HTTP_CART_LIST_NONE, NGX_HTTP_CART_LIST_STALE } ngx_http_cart_list_t;
+/* Whether the revocation list may be believed for reads (rule 9). */
+ngx_http_cart_list_t ngx_http_cart_list(const ngx_http_cart_worker_t *worker);
 
 /* ngx_http_cart_change.c */
 void ngx_http_cart_body_handler(ngx_http_request_t *r);
@@ -253,6 +264,7 @@ void ngx_http_cart_set_state(ngx_http_cart_ctx_t *ctx, ngx_http_cart_state_t to)
 ngx_int_t ngx_http_cart_park_fetch(ngx_http_cart_ctx_t *ctx, ngx_uint_t seat);
 ngx_int_t ngx_http_cart_park_change(ngx_http_cart_ctx_t *ctx);
 ngx_int_t ngx_http_cart_park_books(ngx_http_cart_ctx_t *ctx, const cart_image_t *image);
+ngx_int_t ngx_http_cart_park_early(ngx_http_cart_ctx_t *ctx);
 void ngx_http_cart_answered(void *context, cart_ticket_t ticket, const cart_answer_t *answer);
 void ngx_http_cart_drain(ngx_http_cart_link_t *link);
 void ngx_http_cart_books_came(ngx_event_t *event);

@@ -7,13 +7,16 @@
  */
 #include "edge/ngx_http_cart_module.h"
 
-#define ASK_AGAIN_MS 500
+#define ASK_AGAIN_MS   500
+#define TICK_PARKED_MS 20
 
 void ngx_http_cart_set_state(ngx_http_cart_ctx_t *ctx, ngx_http_cart_state_t to) {
     /* Bit n of row m: from m to n. */
     static const uint8_t legal[] = {
-        [NGX_HTTP_CART_NEW] =
-            1 << NGX_HTTP_CART_BODY | 1 << NGX_HTTP_CART_FETCHING | 1 << NGX_HTTP_CART_BOOKS | 1 << NGX_HTTP_CART_DONE,
+        [NGX_HTTP_CART_NEW] = 1 << NGX_HTTP_CART_EARLY | 1 << NGX_HTTP_CART_BODY | 1 << NGX_HTTP_CART_FETCHING |
+                              1 << NGX_HTTP_CART_BOOKS | 1 << NGX_HTTP_CART_DONE,
+        [NGX_HTTP_CART_EARLY] = 1 << NGX_HTTP_CART_EARLY | 1 << NGX_HTTP_CART_BODY | 1 << NGX_HTTP_CART_FETCHING |
+                                1 << NGX_HTTP_CART_BOOKS | 1 << NGX_HTTP_CART_DONE,
         [NGX_HTTP_CART_BODY] = 1 << NGX_HTTP_CART_FETCHING | 1 << NGX_HTTP_CART_CHANGING | 1 << NGX_HTTP_CART_BOOKS |
                                1 << NGX_HTTP_CART_DONE,
         [NGX_HTTP_CART_FETCHING] = 1 << NGX_HTTP_CART_CHANGING | 1 << NGX_HTTP_CART_BOOKS | 1 << NGX_HTTP_CART_DONE,
@@ -85,8 +88,7 @@ static void wait_for_ticket(ngx_http_cart_ctx_t *ctx) {
     ngx_http_cart_link_t *link = ctx->link;
     ctx->node.key = ctx->ticket;
     ngx_rbtree_insert(&link->tickets, &ctx->node);
-    link->tick.cancelable = 0;
-    ngx_add_timer(&link->tick, 20);
+    ngx_http_cart_link_tick_within(link, TICK_PARKED_MS);
     ngx_http_cart_link_wake(link);
 }
 
@@ -157,9 +159,21 @@ ngx_int_t ngx_http_cart_park_books(ngx_http_cart_ctx_t *ctx, const cart_image_t 
     ctx->deadline_ms = ngx_current_msec + ctx->worker->conf->write_timeout;
     ctx->waiting = 1;
     ngx_queue_insert_tail(&ctx->worker->waiting, &ctx->queue);
-    ctx->link->tick.cancelable = 0;
-    ngx_add_timer(&ctx->worker->links[0].tick, 20);
+    ngx_http_cart_link_tick_within(&ctx->worker->links[0], TICK_PARKED_MS);
     ask_books(ctx);
+    return NGX_DONE;
+}
+
+/* Before the first revocation list no token is good or bad: the request waits for it, as long as a change may wait. */
+ngx_int_t ngx_http_cart_park_early(ngx_http_cart_ctx_t *ctx) {
+    ctx->link = &ctx->worker->links[0];
+    if (ctx->state != NGX_HTTP_CART_EARLY) ctx->deadline_ms = ngx_current_msec + ctx->worker->conf->write_timeout;
+    if (is_full(ctx->worker)) return refuse_full(ctx);
+    if (park(ctx) != NGX_OK) return NGX_HTTP_INTERNAL_SERVER_ERROR;
+    ngx_http_cart_set_state(ctx, NGX_HTTP_CART_EARLY);
+    ctx->waiting = 1;
+    ngx_queue_insert_tail(&ctx->worker->early, &ctx->queue);
+    ngx_http_cart_link_tick_within(ctx->link, TICK_PARKED_MS);
     return NGX_DONE;
 }
 
@@ -330,8 +344,45 @@ void ngx_http_cart_books_came(ngx_event_t *event) {
     }
 }
 
+static void end_early(ngx_http_cart_ctx_t *ctx, ngx_uint_t good) {
+    ngx_http_request_t *r = ctx->request;
+    ngx_connection_t *c = r->connection;
+    ngx_http_cart_release(ctx);
+    if (good) {
+        /* As nginx's content phase does: parked again (NGX_DONE) gives back the count that we held. */
+        ngx_http_finalize_request(r, ngx_http_cart_resume(ctx));
+        ngx_http_run_posted_requests(c);
+        return;
+    }
+    ctx->verdict = (cart_verdict_t){.outcome = CART_REFUSED, .reason = CART_REASON_FEED};
+    finish(ctx, refused(ctx));
+}
+
+/* Called by the tick: the first list has come, or some have waited too long for it. */
+static void look_at_early(ngx_http_cart_worker_t *worker) {
+    if (ngx_queue_empty(&worker->early)) return;
+    edge_revoked_stats_t stats;
+    edge_revoked_stats(&worker->conf->revoked, &stats);
+    ngx_uint_t good = stats.ready && ngx_http_cart_list(worker) != NGX_HTTP_CART_LIST_NONE;
+    ngx_queue_t turn; /* who is early again meanwhile is for the next time */
+    ngx_queue_init(&turn);
+    ngx_queue_add(&turn, &worker->early);
+    ngx_queue_init(&worker->early);
+    while (!ngx_queue_empty(&turn)) {
+        ngx_queue_t *first = ngx_queue_head(&turn);
+        ngx_http_cart_ctx_t *ctx = ngx_queue_data(first, ngx_http_cart_ctx_t, queue);
+        if (good || (ngx_msec_int_t)(ctx->deadline_ms - ngx_current_msec) <= 0) {
+            end_early(ctx, good);
+        } else {
+            ngx_queue_remove(first);
+            ngx_queue_insert_tail(&worker->early, first);
+        }
+    }
+}
+
 /* Called by the tick: asks again, and ends what has waited too long. */
 void ngx_http_cart_expire_waiting(ngx_http_cart_worker_t *worker) {
+    look_at_early(worker);
     ngx_queue_t *at = ngx_queue_head(&worker->waiting);
     while (at != ngx_queue_sentinel(&worker->waiting)) {
         ngx_http_cart_ctx_t *ctx = ngx_queue_data(at, ngx_http_cart_ctx_t, queue);

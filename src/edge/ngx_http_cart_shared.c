@@ -96,9 +96,20 @@ static u_char *block_of(ngx_shm_zone_t *zone, size_t *bytes, ngx_uint_t *is_new)
     return block;
 }
 
+/* A sixteenth of the zone; pages that no revocation needs stay untouched. */
 static size_t revoked_bytes(size_t bytes) {
-    size_t part = bytes / 64 & ~(size_t)4095;
-    return ngx_min(ngx_max(part, (size_t)256 * 1024), (size_t)16 * 1024 * 1024);
+    size_t part = bytes / 16 & ~(size_t)4095;
+    return ngx_min(ngx_max(part, (size_t)EDGE_REVOKED_BYTES_MIN), (size_t)64 * 1024 * 1024);
+}
+
+static size_t counter_bytes(void) {
+    return (NGX_HTTP_CART_COUNTER_BLOCKS * sizeof(ngx_http_cart_counters_t) + 4095) & ~(size_t)4095;
+}
+
+ngx_uint_t ngx_http_cart_zone_fits(const cart_zone_config_t *config, size_t zone_bytes) {
+    /* nginx's slab keeps a head and a descriptor of at most 32 bytes a page. */
+    size_t bytes = (zone_bytes - 2 * ngx_pagesize - zone_bytes / ngx_pagesize * 32) & ~(ngx_pagesize - 1);
+    return bytes >= counter_bytes() + revoked_bytes(bytes) + cart_zone_bytes_min(config);
 }
 
 ngx_int_t ngx_http_cart_init_zone(ngx_shm_zone_t *zone, void *data) {
@@ -107,11 +118,10 @@ ngx_int_t ngx_http_cart_init_zone(ngx_shm_zone_t *zone, void *data) {
     size_t bytes;
     (void)data; /* the old cycle's configuration; the memory is found through the slab */
     u_char *block = block_of(zone, &bytes, &is_new);
-    size_t counters = NGX_HTTP_CART_COUNTER_BLOCKS * sizeof(ngx_http_cart_counters_t);
-    counters = (counters + 4095) & ~(size_t)4095;
+    size_t counters = counter_bytes();
     if (block == NULL || bytes < counters + revoked_bytes(bytes) + cart_zone_bytes_min(&conf->cart_zone.config)) {
-        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0, "cart_zone \"%V\" is too small for %i shards", &zone->shm.name,
-                      conf->shards);
+        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0, "cart_zone \"%V\" is too small for %ui shards", &zone->shm.name,
+                      (ngx_uint_t)conf->cart_zone.config.shards);
         return NGX_ERROR;
     }
     u_char *revoked = block + counters;

@@ -102,7 +102,7 @@ static void gather(ngx_http_cart_worker_t *worker, numbers_t *numbers) {
     edge_revoked_stats(&conf->revoked, &numbers->revoked);
     edge_tokens_stats(worker->tokens, &numbers->tokens);
     sum_counters(conf->counters, &numbers->sum);
-    numbers->vouched = numbers->revoked.ready && !ngx_http_cart_list_is_stale(worker);
+    numbers->vouched = numbers->revoked.ready && ngx_http_cart_list(worker) == NGX_HTTP_CART_LIST_GOOD;
     numbers->keys = edge_keys_count(worker->keys);
     numbers->links = worker->link_count;
     numbers->zone_links_up = numbers->zone.links_up;

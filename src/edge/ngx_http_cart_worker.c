@@ -92,7 +92,7 @@ static void keys_timer(ngx_event_t *event) {
 }
 
 static ngx_int_t die_with_master(ngx_cycle_t *cycle) {
-    if (ngx_process != NGX_PROCESS_WORKER) return NGX_OK;
+    if (ngx_process == NGX_PROCESS_SINGLE) return NGX_OK;
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) == -1) {
         ngx_log_error(NGX_LOG_ALERT, cycle->log, ngx_errno, "cart: prctl(PR_SET_PDEATHSIG) failed");
         return NGX_ERROR;
@@ -106,10 +106,10 @@ static ngx_int_t die_with_master(ngx_cycle_t *cycle) {
 }
 
 ngx_int_t ngx_http_cart_init_process(ngx_cycle_t *cycle) {
-    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE) return NGX_OK; /* cache helpers */
     ngx_http_cart_main_conf_t *conf = ngx_http_cycle_get_module_main_conf(cycle, ngx_http_cart_module);
     if (conf == NULL || !conf->used) return NGX_OK;
     if (die_with_master(cycle) != NGX_OK) return NGX_ERROR;
+    if (ngx_process != NGX_PROCESS_WORKER && ngx_process != NGX_PROCESS_SINGLE) return NGX_OK; /* cache helpers */
 
     ngx_http_cart_worker_t *worker = ngx_pcalloc(cycle->pool, sizeof(*worker));
     if (worker == NULL) return NGX_ERROR;
@@ -117,6 +117,7 @@ ngx_int_t ngx_http_cart_init_process(ngx_cycle_t *cycle) {
     worker->log = cycle->log;
     worker->counters = &conf->counters[ngx_worker % NGX_HTTP_CART_COUNTER_BLOCKS];
     ngx_queue_init(&worker->waiting);
+    ngx_queue_init(&worker->early);
     worker->tokens = edge_tokens_create(conf->token_cache);
     if (worker->tokens == NULL) return NGX_ERROR;
     worker->books_event.handler = ngx_http_cart_books_came;

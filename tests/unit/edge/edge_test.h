@@ -44,7 +44,9 @@ static inline char *guard_put(const guard_t *guard, const void *bytes, size_t le
     return at;
 }
 
-static inline void guard_close(guard_t *guard) { assert_int_equal(munmap(guard->pages, guard->bytes), 0); }
+static inline void guard_close(guard_t *guard) {
+    assert_int_equal(munmap(guard->pages, guard->bytes), 0);
+}
 
 /* ---- robust process-shared mutexes, as the module has them ------------------------------------------------------------ */
 static inline void test_lock_init(void *context, void *lock) {
@@ -77,7 +79,8 @@ static inline bool test_alive(void *context, uint32_t pid, uint64_t started) {
     return true;
 }
 
-#define TEST_LOCKS {NULL, test_lock_init, test_lock, test_unlock, test_alive}
+#define TEST_LOCKS                                                                                                     \
+    { NULL, test_lock_init, test_lock, test_unlock, test_alive }
 
 static inline void *test_shared(size_t bytes) {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

@@ -59,16 +59,19 @@ static const case_t cases[] = {
     {EDGE_BODY_QUANTITY_ONLY, "{\"book\":7,\"quantity\":1}", "unknown-field", "book", 8},
     {EDGE_BODY_QUANTITY_ONLY, "{}", "missing", "quantity", 0},
     {EDGE_BODY_CHANGES, "{\"changes\":[{\"op\":\"add\",\"book\":7,\"quantity\":1}]}", NULL, NULL, 0},
-    {EDGE_BODY_CHANGES, "{\"changes\":[{\"op\":\"remove\",\"book\":7},{\"op\":\"set\",\"book\":8,\"quantity\":0}]}", NULL, NULL, 0},
+    {EDGE_BODY_CHANGES, "{\"changes\":[{\"op\":\"remove\",\"book\":7},{\"op\":\"set\",\"book\":8,\"quantity\":0}]}",
+     NULL, NULL, 0},
     {EDGE_BODY_CHANGES, "{}", "missing", "changes", 0},
     {EDGE_BODY_CHANGES, "{\"changes\":[]}", "count", "changes", 11},
     {EDGE_BODY_CHANGES, "{\"changes\":{}}", "type", "changes", 11},
     {EDGE_BODY_CHANGES, "{\"changes\":[7]}", "type", "changes[0].", 12},
     {EDGE_BODY_CHANGES, "{\"changes\":[{\"op\":\"take\",\"book\":7,\"quantity\":1}]}", "op", "changes[0].op", 18},
     {EDGE_BODY_CHANGES, "{\"changes\":[{\"op\":\"take-it-all-away\",\"book\":7}]}", "op", "changes[0].op", 18},
-    {EDGE_BODY_CHANGES, "{\"changes\":[{\"op\":\"remove\",\"book\":7,\"quantity\":1}]}", "unknown-field", "changes[0].quantity", -1},
+    {EDGE_BODY_CHANGES, "{\"changes\":[{\"op\":\"remove\",\"book\":7,\"quantity\":1}]}", "unknown-field",
+     "changes[0].quantity", -1},
     {EDGE_BODY_CHANGES, "{\"changes\":[{\"op\":\"add\",\"book\":7}]}", "missing", "changes[0].quantity", 12},
-    {EDGE_BODY_CHANGES, "{\"changes\":[{\"op\":\"add\",\"book\":7,\"quantity\":1},{\"op\":\"set\",\"book\":7,\"quantity\":1.0}]}",
+    {EDGE_BODY_CHANGES,
+     "{\"changes\":[{\"op\":\"add\",\"book\":7,\"quantity\":1},{\"op\":\"set\",\"book\":7,\"quantity\":1.0}]}",
      "fraction", "changes[1].quantity", -1},
     {EDGE_BODY_CHANGES, "{\"changes\":[],\"changes\":[]}", "count", "changes", 11},
     {EDGE_BODY_CHANGES, "{\"changes\":[{\"op\":\"add\",\"book\":7,\"quantity\":1} {}]}", "syntax", "changes", -1},
@@ -87,7 +90,8 @@ static void test_every_fault_says_what_and_where(void **state) {
         bool good = edge_body_parse(c->shape, 5, guard_put(&guard, c->body, length), length, changes, &count, &error);
         if (good != (c->code == NULL)) fail_msg("%s: %s", c->body, good ? "taken" : edge_body_code(&error));
         if (good) continue;
-        if (strcmp(edge_body_code(&error), c->code) != 0) fail_msg("%s: %s, not %s", c->body, edge_body_code(&error), c->code);
+        if (strcmp(edge_body_code(&error), c->code) != 0)
+            fail_msg("%s: %s, not %s", c->body, edge_body_code(&error), c->code);
         assert_string_equal(error.field, c->field);
         if (c->offset >= 0 && error.offset != (size_t)c->offset) fail_msg("%s: at %zu", c->body, error.offset);
         assert_true(strlen(edge_body_detail(&error)) > 0);
@@ -97,8 +101,9 @@ static void test_every_fault_says_what_and_where(void **state) {
 
 static void test_values_arrive(void **state) {
     (void)state;
-    static const char body[] = "{\"changes\":[{\"quantity\":-3,\"op\":\"add\",\"book\":7},{\"op\":\"set\",\"book\":8,\"quantity\":99},"
-                               "{\"book\":9,\"op\":\"remove\"}]}";
+    static const char body[] =
+        "{\"changes\":[{\"quantity\":-3,\"op\":\"add\",\"book\":7},{\"op\":\"set\",\"book\":8,\"quantity\":99},"
+        "{\"book\":9,\"op\":\"remove\"}]}";
     cart_change_t changes[CART_CHANGES_MAX];
     uint16_t count = 0;
     edge_body_error_t error;
@@ -113,14 +118,16 @@ static void test_values_arrive(void **state) {
 
 static void test_every_truncation_is_refused(void **state) {
     (void)state;
-    static const char body[] = "{\"changes\":[{\"op\":\"add\",\"book\":7,\"quantity\":1},{\"op\":\"remo\\u0076e\",\"book\":8}]}";
+    static const char body[] =
+        "{\"changes\":[{\"op\":\"add\",\"book\":7,\"quantity\":1},{\"op\":\"remo\\u0076e\",\"book\":8}]}";
     guard_t guard;
     guard_open(&guard, sizeof(body));
     for (size_t length = 0; length < sizeof(body) - 1; length++) {
         cart_change_t changes[CART_CHANGES_MAX];
         uint16_t count = 0;
         edge_body_error_t error;
-        assert_false(edge_body_parse(EDGE_BODY_CHANGES, 0, guard_put(&guard, body, length), length, changes, &count, &error));
+        assert_false(
+            edge_body_parse(EDGE_BODY_CHANGES, 0, guard_put(&guard, body, length), length, changes, &count, &error));
         assert_true(error.offset <= length);
     }
     guard_close(&guard);
@@ -132,8 +139,8 @@ static void test_a_hundred_changes_and_no_more(void **state) {
     for (unsigned want = CART_CHANGES_MAX; want <= CART_CHANGES_MAX + 1; want++) {
         size_t length = (size_t)snprintf(body, sizeof(body), "{\"changes\":[");
         for (unsigned i = 0; i < want; i++) {
-            length += (size_t)snprintf(body + length, sizeof(body) - length, "%s{\"op\":\"add\",\"book\":%u,\"quantity\":1}",
-                                       i == 0 ? "" : ",", i + 1);
+            length += (size_t)snprintf(body + length, sizeof(body) - length,
+                                       "%s{\"op\":\"add\",\"book\":%u,\"quantity\":1}", i == 0 ? "" : ",", i + 1);
         }
         length += (size_t)snprintf(body + length, sizeof(body) - length, "]}");
         cart_change_t changes[CART_CHANGES_MAX];
@@ -141,8 +148,10 @@ static void test_a_hundred_changes_and_no_more(void **state) {
         edge_body_error_t error;
         bool good = edge_body_parse(EDGE_BODY_CHANGES, 0, body, length, changes, &count, &error);
         assert_int_equal(good, want == CART_CHANGES_MAX);
-        if (good) assert_int_equal(count, CART_CHANGES_MAX);
-        else assert_string_equal(edge_body_code(&error), "count");
+        if (good)
+            assert_int_equal(count, CART_CHANGES_MAX);
+        else
+            assert_string_equal(edge_body_code(&error), "count");
     }
 }
 
@@ -164,10 +173,16 @@ static void test_skip_takes_json_and_nothing_else(void **state) {
     static const struct {
         const char *text;
         bool good;
-    } texts[] = {{"null", true},         {"true", true},        {"nul", false},      {"truex", false},   {"-0.5e+10", true},
-                 {"1.", false},          {".5", false},         {"1e", false},       {"00", false},      {"\"\\ud83d\\ude00\"", true},
-                 {"\"\\ud83d\"", false}, {"{\"a\":[1,{}]}", true}, {"{\"a\"}", false}, {"{,}", false},     {"[1,]", false},
-                 {"[,1]", false},        {"[1 2]", false},      {"{\"a\":1 \"b\":2}", false}, {"[[],[],{}]", true}, {"{1:2}", false}};
+    } texts[] = {{"null", true},         {"true", true},
+                 {"nul", false},         {"truex", false},
+                 {"-0.5e+10", true},     {"1.", false},
+                 {".5", false},          {"1e", false},
+                 {"00", false},          {"\"\\ud83d\\ude00\"", true},
+                 {"\"\\ud83d\"", false}, {"{\"a\":[1,{}]}", true},
+                 {"{\"a\"}", false},     {"{,}", false},
+                 {"[1,]", false},        {"[,1]", false},
+                 {"[1 2]", false},       {"{\"a\":1 \"b\":2}", false},
+                 {"[[],[],{}]", true},   {"{1:2}", false}};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         edge_json_t json;
         edge_json_begin(&json, texts[i].text, strlen(texts[i].text));
@@ -178,9 +193,12 @@ static void test_skip_takes_json_and_nothing_else(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_every_fault_says_what_and_where), cmocka_unit_test(test_values_arrive),
-        cmocka_unit_test(test_every_truncation_is_refused),     cmocka_unit_test(test_a_hundred_changes_and_no_more),
-        cmocka_unit_test(test_depth_is_bounded),                cmocka_unit_test(test_skip_takes_json_and_nothing_else),
+        cmocka_unit_test(test_every_fault_says_what_and_where),
+        cmocka_unit_test(test_values_arrive),
+        cmocka_unit_test(test_every_truncation_is_refused),
+        cmocka_unit_test(test_a_hundred_changes_and_no_more),
+        cmocka_unit_test(test_depth_is_bounded),
+        cmocka_unit_test(test_skip_takes_json_and_nothing_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

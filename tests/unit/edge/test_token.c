@@ -9,12 +9,12 @@
 #include "edge/edge_keys.h"
 #include "edge/edge_tokens.h"
 
-#define NOW 1790000000
+#define NOW    1790000000
 #define HEADER "{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":\"k1\"}"
-#define SUB "usr_7mk1qbxhche08aaapde8qh8k48"
-#define SID "ses_6t06tt3gzwc07epc2f3nj6sr8g"
-#define CLAIMS_BUT(exp) \
-    "{\"iss\":\"bookcart\",\"aud\":\"bookcart\",\"sub\":\"" SUB "\",\"sid\":\"" SID \
+#define SUB    "usr_7mk1qbxhche08aaapde8qh8k48"
+#define SID    "ses_6t06tt3gzwc07epc2f3nj6sr8g"
+#define CLAIMS_BUT(exp)                                                                                                \
+    "{\"iss\":\"bookcart\",\"aud\":\"bookcart\",\"sub\":\"" SUB "\",\"sid\":\"" SID                                    \
     "\",\"iat\":1789999990,\"exp\":" exp ",\"kind\":\"guest\",\"role\":\"customer\"}"
 #define CLAIMS CLAIMS_BUT("1790000890")
 
@@ -30,7 +30,8 @@ static size_t encode(const void *bytes, size_t length, char *text) {
     size_t out = 0;
     for (size_t i = 0; i < length; i += 3) {
         size_t left = length - i;
-        uint32_t group = (uint32_t)at[i] << 16 | (left > 1 ? (uint32_t)at[i + 1] << 8 : 0) | (left > 2 ? at[i + 2] : 0U);
+        uint32_t group =
+            (uint32_t)at[i] << 16 | (left > 1 ? (uint32_t)at[i + 1] << 8 : 0) | (left > 2 ? at[i + 2] : 0U);
         text[out++] = digits[group >> 18 & 63];
         text[out++] = digits[group >> 12 & 63];
         if (left > 1) text[out++] = digits[group >> 6 & 63];
@@ -69,7 +70,8 @@ static edge_token_result_t verify(const char *token, size_t length, edge_claims_
     uint32_t key = 0;
     guard_t guard;
     guard_open(&guard, 8192);
-    edge_token_result_t result = edge_token_verify(guard_put(&guard, token, length), length, keys, &rules, NOW, claims, &key);
+    edge_token_result_t result =
+        edge_token_verify(guard_put(&guard, token, length), length, keys, &rules, NOW, claims, &key);
     guard_close(&guard);
     return result;
 }
@@ -83,7 +85,8 @@ static edge_token_result_t verify_parts(const char *header, const char *claims) 
 static void point_of(EVP_PKEY *key, char *x, char *y) {
     uint8_t point[65];
     size_t length = 0;
-    assert_int_equal(EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY, point, sizeof(point), &length), 1);
+    assert_int_equal(
+        EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY, point, sizeof(point), &length), 1);
     assert_int_equal(length, 65);
     (void)encode(point + 1, 32, x);
     (void)encode(point + 33, 32, y);
@@ -96,8 +99,11 @@ static int setup(void **state) {
     (void)state;
     signer = EVP_EC_gen("P-256");
     point_of(signer, x, y);
-    (void)snprintf(jwks, sizeof(jwks), "{\"keys\":[{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\",\"kid\":\"r\"},"
-                   "{\"kty\":\"EC\",\"crv\":\"P-256\",\"alg\":\"ES256\",\"use\":\"sig\",\"kid\":\"k1\",\"x\":\"%s\",\"y\":\"%s\"}]}", x, y);
+    (void)snprintf(jwks, sizeof(jwks),
+                   "{\"keys\":[{\"kty\":\"RSA\",\"n\":\"AQAB\",\"e\":\"AQAB\",\"kid\":\"r\"},"
+                   "{\"kty\":\"EC\",\"crv\":\"P-256\",\"alg\":\"ES256\",\"use\":\"sig\",\"kid\":\"k1\",\"x\":\"%s\","
+                   "\"y\":\"%s\"}]}",
+                   x, y);
     keys = edge_keys_parse(jwks, strlen(jwks), NULL, &numbers, &why);
     assert_non_null(keys);
     assert_int_equal(edge_keys_count(keys), 1);
@@ -159,7 +165,8 @@ static void test_headers(void **state) {
         {"{\"alg\":\"ES256\",\"typ\":\"application/at+jwt\",\"kid\":\"k1\"}", EDGE_TOKEN_OK},
         {"{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":\"k2\"}", EDGE_TOKEN_KEY},
         {"{\"alg\":\"ES256\",\"typ\":\"at+jwt\"}", EDGE_TOKEN_KEY},
-        {"{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":\"k1\",\"jwk\":{\"kty\":\"EC\"}}", EDGE_TOKEN_OK}, /* never looked at */
+        {"{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":\"k1\",\"jwk\":{\"kty\":\"EC\"}}",
+         EDGE_TOKEN_OK}, /* never looked at */
         {"{\"alg\":\"ES256\",\"typ\":\"at+jwt\",\"kid\":7}", EDGE_TOKEN_FORM},
         {"[]", EDGE_TOKEN_FORM},
         {"{}x", EDGE_TOKEN_FORM},
@@ -207,7 +214,8 @@ static void test_claims(void **state) {
         char claims[1024];
         const char *found = strstr(CLAIMS, swaps[i].from);
         assert_non_null(found);
-        (void)snprintf(claims, sizeof(claims), "%.*s%s%s", (int)(found - CLAIMS), CLAIMS, swaps[i].to, found + strlen(swaps[i].from));
+        (void)snprintf(claims, sizeof(claims), "%.*s%s%s", (int)(found - CLAIMS), CLAIMS, swaps[i].to,
+                       found + strlen(swaps[i].from));
         edge_token_result_t result = verify_parts(HEADER, claims);
         if (result != swaps[i].result) fail_msg("%s: %s", claims, edge_token_text(result));
     }
@@ -272,7 +280,8 @@ static void test_base64url_is_strict(void **state) {
     (void)state;
     uint8_t bytes[8];
     size_t count = 0;
-    assert_true(edge_base64url("-_8", 3, bytes, sizeof(bytes), &count) && count == 2 && bytes[0] == 0xFB && bytes[1] == 0xFF);
+    assert_true(edge_base64url("-_8", 3, bytes, sizeof(bytes), &count) && count == 2 && bytes[0] == 0xFB &&
+                bytes[1] == 0xFF);
     assert_true(edge_base64url("", 0, bytes, sizeof(bytes), &count) && count == 0);
     static const char *const bad[] = {"A", "AAAAA", "AA==", "A+AA", "A/AA", "A A", "AB", "AAB", "-_9"};
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
@@ -288,7 +297,13 @@ static void test_key_sets(void **state) {
     const char *why = NULL;
     point_of(signer, x, y);
     static const char *const bad[] = {
-        "", "[]", "{}", "{\"keys\":7}", "{\"keys\":[]}", "{\"keys\":[],\"keys\":[]}", "{\"keys\":[{\"kid\":\"a\"}]}",
+        "",
+        "[]",
+        "{}",
+        "{\"keys\":7}",
+        "{\"keys\":[]}",
+        "{\"keys\":[],\"keys\":[]}",
+        "{\"keys\":[{\"kid\":\"a\"}]}",
         "{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"kid\":\"a\",\"x\":\"AA\",\"y\":\"AA\"}]}",
         "{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-384\",\"kid\":\"a\",\"x\":\"AA\",\"y\":\"AA\"}]}",
         "{\"keys\":[{\"kty\":\"oct\",\"k\":\"AAAA\",\"kid\":\"a\"}]}",
@@ -330,7 +345,8 @@ static void test_cache_finds_until_exp_and_key_end(void **state) {
     assert_false(edge_tokens_find(tokens, &hash, first, NOW, &read));
     edge_tokens_add(tokens, &hash, key, &claims, NOW);
     assert_true(edge_tokens_find(tokens, &hash, first, NOW, &read));
-    assert_true(read.role == EDGE_ROLE_CUSTOMER && read.issued_s == claims.issued_s && cart_id_equal(&read.user, &claims.user));
+    assert_true(read.role == EDGE_ROLE_CUSTOMER && read.issued_s == claims.issued_s &&
+                cart_id_equal(&read.user, &claims.user));
     assert_true(edge_tokens_find(tokens, &hash, first, NOW + 14, &read)); /* leeway */
     assert_false(edge_tokens_find(tokens, &hash, first, NOW + 15, &read));
 
@@ -375,16 +391,11 @@ static void test_cache_is_bounded(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_good_token),
-        cmocka_unit_test(test_every_truncation_and_every_flipped_character),
-        cmocka_unit_test(test_headers),
-        cmocka_unit_test(test_claims),
-        cmocka_unit_test(test_too_many_claims),
-        cmocka_unit_test(test_hs256_with_the_public_key),
-        cmocka_unit_test(test_wrong_signatures),
-        cmocka_unit_test(test_base64url_is_strict),
-        cmocka_unit_test(test_key_sets),
-        cmocka_unit_test(test_cache_finds_until_exp_and_key_end),
+        cmocka_unit_test(test_a_good_token),     cmocka_unit_test(test_every_truncation_and_every_flipped_character),
+        cmocka_unit_test(test_headers),          cmocka_unit_test(test_claims),
+        cmocka_unit_test(test_too_many_claims),  cmocka_unit_test(test_hs256_with_the_public_key),
+        cmocka_unit_test(test_wrong_signatures), cmocka_unit_test(test_base64url_is_strict),
+        cmocka_unit_test(test_key_sets),         cmocka_unit_test(test_cache_finds_until_exp_and_key_end),
         cmocka_unit_test(test_cache_is_bounded),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
