@@ -519,7 +519,10 @@ static bool on_books(cart_worker_t *worker, const cart_frame_t *frame) {
         worker->owner.books(context, books, count, full, last && end, answers, list.generation, position);
     } while (list.records.left > 0);
     if (!cart_batch_is_complete(&list.records)) return false;
-    if (last && !answers) worker->books_caught_up = true;
+    if (last && !answers) {
+        if (!worker->books_caught_up) worker->ping_due_ms = 0; /* its answer vouches: readers wait for it */
+        worker->books_caught_up = true;
+    }
     return true;
 }
 
@@ -544,7 +547,10 @@ static bool on_revoke(cart_worker_t *worker, const cart_frame_t *frame) {
         worker->owner.revocations(context, revocations, count, full, last && end, list.generation, position);
     } while (list.records.left > 0);
     if (!cart_batch_is_complete(&list.records)) return false;
-    if (last) worker->revoked_caught_up = true;
+    if (last) {
+        if (!worker->revoked_caught_up) worker->ping_due_ms = 0; /* as above */
+        worker->revoked_caught_up = true;
+    }
     return true;
 }
 
