@@ -119,7 +119,8 @@ static const char *absolute(const char *text) {
     if (text[0] == '/') return text;
     char here[PATH_MAX];
     char *path = NULL;
-    if (getcwd(here, sizeof(here)) == NULL || asprintf(&path, "%s/%s", here, text) < 0) return NULL;
+    if (getcwd(here, sizeof(here)) == NULL || asprintf(&path, "%s/%s", here[1] == '\0' ? "" : here, text) < 0)
+        return NULL;
     return path;
 }
 
@@ -190,8 +191,9 @@ static bool load_config(const options_t *options, bc_config_t **result, char *re
 
 /* Everything but `up` works on the data folder as its owner. */
 static bool enter_data(const bc_config_t *config, char *reason) {
+    program_parent_t parent = program_parent();
     program_owner_t owner;
-    return program_data_prepare(config, &owner, reason) && program_become(&owner, reason);
+    return program_data_prepare(config, &owner, reason) && program_become(&owner, &parent, reason);
 }
 
 static int run_command(const command_t *command, int count, char **arguments) {

@@ -27,9 +27,17 @@ typedef struct {
  * folder made by root belongs to www-data if that user can reach it, else to root. false: *reason says why. */
 bool program_data_prepare(const bc_config_t *config, program_owner_t *owner, char reason[PROGRAM_REASON]);
 
-/* For good: a process of root becomes the owner. Keeps a parent-death signal that was asked for (the kernel forgets it when the
- * user changes). Nothing happens when it already is the owner. */
-bool program_become(const program_owner_t *owner, char reason[PROGRAM_REASON]);
+/* What was asked for the case that our parent dies. Read it before anything else: every change of user makes the kernel forget. */
+typedef struct {
+    pid_t pid;
+    int signal; /* 0: none */
+} program_parent_t;
+
+program_parent_t program_parent(void);
+
+/* For good: a process of root becomes the owner, and the parent-death signal is asked for again (`parent` NULL: there is none).
+ * Nothing happens when it already is the owner. */
+bool program_become(const program_owner_t *owner, const program_parent_t *parent, char reason[PROGRAM_REASON]);
 
 /* Between these two a process of root has the owner's rights. */
 bool program_act_as(const program_owner_t *owner);

@@ -41,7 +41,7 @@ void child_describe(int status, char *text, size_t size) {
 static void become_child(const child_t *child, pid_t supervisor) {
     (void)setpgid(0, 0); /* fails only when it already leads a group */
     char reason[PROGRAM_REASON];
-    if (child->become != NULL && !program_become(child->become, reason)) _exit(126);
+    if (child->become != NULL && !program_become(child->become, NULL, reason)) _exit(126);
     /* After the user has changed, because the kernel forgets it then. */
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) != 0) _exit(126);
     if (getppid() != supervisor) _exit(126);

@@ -127,19 +127,23 @@ bool program_data_prepare(const bc_config_t *config, program_owner_t *owner, cha
     return good;
 }
 
-bool program_become(const program_owner_t *owner, char reason[PROGRAM_REASON]) {
-    if (geteuid() != 0 || owner->uid == 0) return true;
-    int signal_at_death = 0;
-    pid_t parent = getppid();
-    if (prctl(PR_GET_PDEATHSIG, &signal_at_death) != 0) signal_at_death = 0;
-    if (setgroups(0, NULL) != 0 || setgid(owner->gid) != 0 || setuid(owner->uid) != 0)
-        return refuse(reason, "cannot become user %u: %s", owner->uid, strerror(errno));
-    if (setuid(0) == 0) return refuse(reason, "user %u can become root again", owner->uid);
-    if (signal_at_death == 0) return true;
-    if (prctl(PR_SET_PDEATHSIG, signal_at_death) != 0)
+program_parent_t program_parent(void) {
+    program_parent_t parent = {.pid = getppid()};
+    if (prctl(PR_GET_PDEATHSIG, &parent.signal) != 0) parent.signal = 0;
+    return parent;
+}
+
+bool program_become(const program_owner_t *owner, const program_parent_t *parent, char reason[PROGRAM_REASON]) {
+    if (geteuid() == 0 && owner->uid != 0) {
+        if (setgroups(0, NULL) != 0 || setgid(owner->gid) != 0 || setuid(owner->uid) != 0)
+            return refuse(reason, "cannot become user %u: %s", owner->uid, strerror(errno));
+        if (setuid(0) == 0) return refuse(reason, "user %u can become root again", owner->uid);
+    }
+    if (parent == NULL || parent->signal == 0) return true;
+    if (prctl(PR_SET_PDEATHSIG, parent->signal) != 0)
         return refuse(reason, "cannot ask for a parent-death signal: %s", strerror(errno));
-    /* The parent may have died while the kernel had forgotten. */
-    if (getppid() != parent) return refuse(reason, "the supervisor is gone");
+    /* It may have died while the kernel had forgotten. */
+    if (getppid() != parent->pid) return refuse(reason, "the supervisor is gone");
     return true;
 }
 

@@ -233,7 +233,7 @@ static void write_http_basics(FILE *out, const bc_config_t *config) {
 
 static void write_proxy_basics(FILE *out, const bc_config_t *config) {
     fputs("    proxy_http_version 1.1;\n    proxy_set_header Connection \"\";\n    proxy_set_header Host $http_host;\n"
-          "    proxy_set_header X-Real-IP $remote_addr;\n    proxy_set_header X-Request-Id $request_id;\n"
+          "    proxy_set_header X-Real-IP $remote_addr;\n    proxy_set_header Request-Id $request_id;\n"
           "    proxy_set_header X-Forwarded-Proto $scheme;\n    proxy_set_header X-Forwarded-For \"\";\n"
           "    proxy_hide_header Request-Id;\n    proxy_hide_header X-Content-Type-Options;\n"
           "    proxy_connect_timeout 2s;\n    proxy_read_timeout 30s;\n    proxy_send_timeout 30s;\n"
