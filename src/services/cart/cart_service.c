@@ -208,7 +208,7 @@ static bool open_service(const bc_service_tools_t *tools, void **context) {
     (void)pthread_mutex_init(&service->mutex, NULL); /* a plain mutex cannot fail */
     bc_cond_init(&service->taken);
     service->clock_offset_ms = (uint64_t)(bc_time_ms() - bc_monotonic_ms());
-    service->now_ms = (uint64_t)bc_time_ms();
+    service->now_ms = service->begun_ms = (uint64_t)bc_time_ms();
     cart_id_t journal;
     uint64_t epoch = 0;
     if (!make_engine(service) || !open_journal(service, &journal) || !open_base(service, &journal, &epoch) ||

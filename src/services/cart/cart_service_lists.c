@@ -104,9 +104,8 @@ static size_t first_after(const list_t *list, uint64_t after) {
         size_t middle = low + (high - low) / 2;
         size_t at = middle;
         while (at < high && list->log[at] == NULL) at++;
-        if (at == high)
-            high = middle;
-        else if (list->log[at]->position > after)
+        bool is_over = at == high || list->log[at]->position > after;
+        if (is_over)
             high = middle;
         else
             low = at + 1;

@@ -19,10 +19,11 @@
 
 enum { EVENT_LISTENER = CART_HUB_LINKS_MAX, EVENT_COMMIT, EVENT_BASE, EVENT_WAKE };
 
-#define EVENTS_MAX  128
-#define TURN_MS_MAX 100  /* the loop looks around at least this often */
-#define STOP_MS_MAX 8000 /* for saving everything dirty; the journal keeps what is left */
-#define MEASURE_MS  1000
+#define EVENTS_MAX   128
+#define TURN_MS_MAX  100  /* the loop looks around at least this often */
+#define STOP_MS_MAX  8000 /* for saving everything dirty; the journal keeps what is left */
+#define BOOKS_MS_MAX 2000 /* that links wait for the list of books at start */
+#define MEASURE_MS   1000
 
 /* ---- what the engine asks of the service ----------------------------------------------------------------------------- */
 
@@ -159,10 +160,11 @@ static bool add(const cart_service_t *service, int fd, uint32_t what) {
     return fd < 0 || epoll_ctl(service->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
-/* Links are taken once it is known which sessions have ended (rule 9). Until then edges wait in the socket's backlog,
- * usually some milliseconds, instead of being refused. */
+/* Links are taken once it is known which sessions have ended (rule 9), and books too unless the library is away. Until then
+ * edges wait in the socket's backlog, usually some milliseconds, instead of being refused. */
 static void open_link(cart_service_t *service) {
     if (service->link_is_open || service->lists[LIST_REVOCATIONS] == NULL || atomic_load(&service->stop)) return;
+    if (service->lists[LIST_BOOKS] == NULL && service->now_ms < service->begun_ms + BOOKS_MS_MAX) return;
     service->link_is_open = add(service, service->listener, EVENT_LISTENER);
 }
 

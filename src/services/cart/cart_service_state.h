@@ -127,14 +127,14 @@ typedef struct cart_service {
     commit_point_t *commit;          /* owned */
     base_t *base;                    /* owned */
     uint64_t now_ms;                 /* Unix time that never goes back: monotonic time from the start's Unix time */
-    uint64_t clock_offset_ms;
+    uint64_t clock_offset_ms, begun_ms;
 
     pthread_t thread;
     bool thread_started;
     int epoll, wake, listener;
     bool listener_is_unix;
     bool link_is_open; /* the loop accepts */
-    uid_t edge_uid; /* allowed beside our own; (uid_t)-1: nobody */
+    uid_t edge_uid;    /* allowed beside our own; (uid_t)-1: nobody */
     conn_t conns[CART_HUB_LINKS_MAX];
     cart_book_record_t book_scratch[256]; /* of one call to the hub */
     uint64_t ticked_ms, measured_ms, expired_ms;
