@@ -28,8 +28,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
-BUILD = pathlib.Path(os.environ.get("BOOKCART_BUILD", ROOT / "build" / "release"))
-GOODBOOKS = pathlib.Path(os.environ.get("BOOKCART_GOODBOOKS", ROOT.parent / "shared/data/goodbooks-10k/books.csv"))
+BUILD = pathlib.Path(os.environ.get("BENCH_BUILD", ROOT / "build" / "release"))
+GOODBOOKS = pathlib.Path(os.environ.get("BENCH_GOODBOOKS", ROOT.parent / "shared/data/goodbooks-10k/books.csv"))
 BOOKS = 10000
 
 
@@ -102,11 +102,16 @@ class Bookcart(Side):
     def __init__(self, folder, catalogue, settings=None):
         self.data = folder
         self.port = free_port()
+        self.operations = free_port()
         self.settings = {
+            "BOOKCART_OPS_LISTEN": f"127.0.0.1:{self.operations}",
             "BOOKCART_WORKERS": "1",
             "BOOKCART_RATE_LIMITS": "off",
-            "BOOKCART_CART_ZONE": "512m",
-            "BOOKCART_CART_MEMORY": "1g",
+            "BOOKCART_CART_ZONE": "136m",
+            "BOOKCART_CART_MEMORY": "2g",
+            "BOOKCART_CART_SEAT_TTL": "1h",
+            "BOOKCART_CART_ACTIVE_TTL": "1h",
+            "BOOKCART_LOG_LEVEL": "warn",
             **(settings or {}),
         }
         self.catalogue = catalogue
@@ -120,8 +125,7 @@ class Bookcart(Side):
         self.process = subprocess.Popen(
             [str(BUILD / "bookcart"), "up", "--data", str(self.data), "--listen", f"127.0.0.1:{self.port}"],
             env={**os.environ, **self.settings}, stdout=log, stderr=log)
-        wait_for("bookcart", lambda: listening(self.port) and
-                 request(self.port, "POST", "/api/v1/auth/guest", body={})[0] == 201)
+        wait_for("bookcart", lambda: listening(self.operations) and request(self.operations, "GET", "/readyz")[0] == 200)
 
     def master(self):
         for pid in children(self.process.pid):
@@ -150,22 +154,11 @@ class Bookcart(Side):
 
     def status(self):
         """The edge's status page, through the operations listener."""
-        return json.loads(operations(self.data, "/edge/status"))
+        return json.loads(request(self.operations, "GET", "/status")[2])
 
     def metrics(self, service):
-        text = operations(self.data, f"/{service}/metrics").decode()
+        text = request(self.operations, "GET", f"/{service}/metrics")[2].decode()
         return {m[1]: float(m[2]) for m in re.finditer(r"^([a-z_]+(?:\{[^}]*\})?) ([-+0-9.eE]+)$", text, re.M)}
-
-
-def operations(data, path):
-    """GET from the operations listener of `bookcart up`: a unix socket in the data folder."""
-    with socket.socket(socket.AF_UNIX) as s:
-        s.connect(str(data / "run" / "operations.sock"))
-        s.sendall(f"GET {path} HTTP/1.0\r\nHost: ops\r\n\r\n".encode())
-        raw = b""
-        while chunk := s.recv(65536):
-            raw += chunk
-    return raw.split(b"\r\n\r\n", 1)[1]
 
 
 class Classic(Side):
@@ -451,7 +444,7 @@ def bench_seats(table, args, shop, classic, folder, tokens, empty_memory):
     load(shop, tokens, "read", 1000, 64, count=5000)
     many = [wrk(shop, script, 64, args.seconds)["rate"] for _ in range(args.rounds)]
     status = shop.status()
-    seats, touched = status["seats"]["total"], status["memory"]["touched_bytes"]
+    seats, touched = status["seats"], status["zone_bytes_touched"]
     table.ratio(f"1,000 busy users among {seats:,} seats ÷ among 1,000", many, few, 0.95)
     load(classic, tokens, "fill", args.carts, 128)
     keys = int(classic.cli("DBSIZE"))
@@ -467,8 +460,8 @@ def bench_seats(table, args, shop, classic, folder, tokens, empty_memory):
 def bench_replay(table, args, shop, tokens):
     """Changes in the journal, the base away for none of them: kill -9 of the service, time to its first answer."""
     shop.stop()
-    shop.settings.update({"BOOKCART_CART_DIRTY_AGE": "3600s", "BOOKCART_CART_CALM_DELAY": "3600s",
-                          "BOOKCART_CART_JOURNAL_LIMIT": "2g"})
+    shop.settings.update({"BOOKCART_CART_DIRTY_AGE_MAX": "1d", "BOOKCART_CART_CALM_AGE": "12h",
+                          "BOOKCART_CART_JOURNAL_MAX": "4g"})
     shop.start()
     load(shop, tokens, "change", min(args.carts, args.busy), 256, count=args.replay)
     pid = shop.service("cart")

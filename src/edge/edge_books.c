@@ -142,6 +142,22 @@ static edge_book_found_t find(const edge_books_memory_t *memory, uint32_t bucket
     return EDGE_BOOK_MISSING;
 }
 
+void edge_books_expect(const edge_books_t *books, const cart_line_t *lines, unsigned count) {
+    const edge_books_memory_t *memory = books->memory;
+    uint32_t buckets[EDGE_BOOKS_EXPECT_MAX];
+    if (count > EDGE_BOOKS_EXPECT_MAX) count = EDGE_BOOKS_EXPECT_MAX;
+    for (unsigned i = 0; i < count; i++) {
+        buckets[i] = bucket_of(memory, lines[i].book);
+        __builtin_prefetch(&memory->buckets[buckets[i]]);
+    }
+    for (unsigned i = 0; i < count; i++) {
+        /* Read outside the sequence: a reference that is torn or stale only fetches a line in vain. */
+        const char *entry = (const char *)entry_within(memory, memory->buckets[buckets[i]]);
+        if (entry == NULL) continue;
+        for (unsigned at = 0; at < EDGE_BOOKS_EXPECT_BYTES; at += 64) __builtin_prefetch(entry + at);
+    }
+}
+
 edge_book_found_t edge_books_read(edge_books_t *books, uint64_t id, edge_book_t *book, char *text, size_t capacity) {
     edge_books_memory_t *memory = books->memory;
     uint32_t bucket = bucket_of(memory, id);

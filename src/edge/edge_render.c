@@ -164,6 +164,7 @@ edge_render_result_t edge_render_cart(edge_out_t *out, const cart_image_t *image
     assert(image->line_count <= CART_LINES_MAX);
     rendered->position = edge_books_position(books);
     rendered->missing_count = 0;
+    edge_books_expect(books, image->lines, image->line_count);
     if (out != NULL) out_head(out, image);
     for (unsigned i = 0; i < image->line_count; i++) {
         edge_render_result_t result = render_line(&state, books, &image->lines[i], i == 0);

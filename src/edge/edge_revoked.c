@@ -111,6 +111,7 @@ static uint32_t slot_of(const edge_revoked_memory_t *memory, const cart_id_t *id
 /* One probe without a lock. */
 static bool probe(edge_revoked_memory_t *memory, unsigned table, const cart_id_t *id, uint32_t kind,
                   uint64_t issued_s) {
+    if (memory->tables[table].count == 0) return false; /* most of the time: no line of the table is touched */
     const entry_t *entries = entries_of(memory, table);
     uint32_t at = slot_of(memory, id);
     for (uint32_t i = 0; i < memory->capacity; i++) {
