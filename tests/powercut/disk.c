@@ -95,6 +95,7 @@ static void content_resize(content_t *content, uint64_t size) {
 }
 
 static void content_write(content_t *content, uint64_t offset, const uint8_t *bytes, size_t length) {
+    if (length == 0) return;
     if (offset + length > content->size) content_resize(content, offset + length);
     memcpy(content->bytes + offset, bytes, length);
 }
