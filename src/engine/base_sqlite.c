@@ -103,7 +103,7 @@ static void note(base_sqlite_t *base, int level, const char *event, const char *
 static void leave(base_sqlite_t *base) {
     base->status.away = true;
     base->status.failures++;
-    note(base, 3, "base_away", base->store.error);
+    note(base, 1, "base_away", base->store.error);
     (void)pthread_mutex_unlock(&base->mutex);
     base_store_disconnect(&base->store);
     (void)pthread_mutex_lock(&base->mutex);
@@ -244,7 +244,7 @@ static void come_back(base_sqlite_t *base) {
         base->status.away = false;
         base->status.floor = base->store.floor;
         base->status.checkpoints++;
-        note(base, 1, "base_back", "reopened and checkpointed");
+        note(base, 3, "base_back", "reopened and checkpointed");
         return;
     }
     base->backoff_ms = base->backoff_ms == 0 ? BACKOFF_FIRST_MS : base->backoff_ms * 2;

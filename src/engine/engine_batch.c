@@ -140,8 +140,15 @@ static engine_stage_t stage(engine_t *engine, engine_batch_cart_t *cart, cart_im
             memcpy(to, given, new_length);
         } else if (added != NULL) {
             size_t wrote = cart_recent_add(rings, rings_length, added, engine->now_s, to, new_length);
-            assert(wrote == new_length);
-            (void)wrote; /* asserted */
+            assert(wrote > 0 && wrote <= new_length);
+            /* Shorter when the id was there already, forgotten by its age: it became the youngest. */
+            uint32_t fresh_length = (uint32_t)new_length;
+            if (wrote != new_length && !cart_table_replace(engine->table, &fresh, &fresh_length, to, wrote)) {
+                cart_arena_free(engine->arena, image, length);
+                cart_arena_free(engine->arena, fresh, new_length);
+                return STAGE_NO_MEMORY;
+            }
+            new_length = wrote;
         } else {
             memcpy(to, rings, new_length);
         }

@@ -113,7 +113,7 @@ static void look_at_failure(journal_point_t *point) {
     bool failed = journal_has_failed(point->journal);
     if (failed == point->failed) return;
     point->failed = failed;
-    note(point, failed ? 3 : 1, failed ? "journal_failed" : "journal_recovered",
+    note(point, failed ? 1 : 3, failed ? "journal_failed" : "journal_recovered",
          failed ? "a write or sync failed; nothing is confirmed until a new segment is on disk"
                 : "a new segment is on disk");
     wake_engine(point);
