@@ -212,10 +212,16 @@ static int run(void) {
             busy++;
             if (!push(c)) return 1;
         }
-        int wait = 100;
-        if (setup.rate && !over && busy < setup.connections) wait = 0;
+        /* Until the next request is due, not longer and not in a busy loop: the client shares its cores with the server. */
+        struct timespec wait = {.tv_sec = 0, .tv_nsec = 100000000};
+        if (setup.rate && !over && busy < setup.connections && seen.issued < total) {
+            uint64_t due = start + seen.issued * 1000000 / setup.rate;
+            uint64_t until_us = due > now_us() ? due - now_us() : 0;
+            wait =
+                (struct timespec){.tv_sec = (time_t)(until_us / 1000000), .tv_nsec = (long)(until_us % 1000000) * 1000};
+        }
         struct epoll_event events[256];
-        int ready = epoll_wait(poll, events, 256, wait);
+        int ready = epoll_pwait2(poll, events, 256, &wait, NULL);
         uint64_t at = now_us();
         for (int i = 0; i < ready; i++) {
             connection_t *c = &connections[events[i].data.u32];
