@@ -35,6 +35,11 @@ static journal_result_t grow(journal_reader_t *reader, size_t least) {
 journal_result_t journal_reader_at(journal_reader_t *reader, uint64_t offset, size_t least, const uint8_t **bytes,
                                    size_t *available) {
     uint64_t left = offset < reader->size ? reader->size - offset : 0;
+    if (left == 0) { /* behind the end: there may be no window at all */
+        *bytes = NULL;
+        *available = 0;
+        return JOURNAL_OK;
+    }
     if (least > left) least = (size_t)left;
     bool inside = offset >= reader->start && offset + least <= reader->start + reader->filled;
     if (!inside || reader->window == NULL) {
