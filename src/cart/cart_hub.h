@@ -13,11 +13,11 @@
 
 #include "cart/cart_worker.h"
 
-#define CART_HUB_LINKS_MAX 256
-#define CART_HUB_SLOTS_MAX 1024      /* (edge incarnation, slot) remembered, with or without a link; the longest away goes */
-#define CART_HUB_RESUME_MS 120000    /* a slot without a link for so long is forgotten: a gap when it comes back */
-#define CART_HUB_REPLAY_MAX 4096 /* PUSHes kept for each slot; a longer absence is a gap */
-#define CART_HUB_OUT_MAX (16 * 1024 * 1024) /* bytes a link may owe its socket; beyond, it is closed (and gets a gap) */
+#define CART_HUB_LINKS_MAX  256
+#define CART_HUB_SLOTS_MAX  1024 /* (edge incarnation, slot) remembered, with or without a link; the longest away goes */
+#define CART_HUB_RESUME_MS  120000 /* a slot without a link for so long is forgotten: a gap when it comes back */
+#define CART_HUB_REPLAY_MAX 4096   /* PUSHes kept for each slot; a longer absence is a gap */
+#define CART_HUB_OUT_MAX    (16 * 1024 * 1024) /* bytes a link may owe its socket; beyond, it is closed (and gets a gap) */
 
 typedef struct cart_hub cart_hub_t;
 typedef uint64_t cart_link_t; /* one connection; never 0, never reused */
@@ -27,7 +27,7 @@ typedef struct {
     uint32_t number;     /* of the request on its link */
     uint32_t index;      /* the hub's own */
     uint64_t generation; /* the hub's own: of the seat that a fetch subscribes, 0 = none */
-} cart_origin_t; /* copy it whole and give it back as it came */
+} cart_origin_t;         /* copy it whole and give it back as it came */
 
 typedef struct {
     void *context;
@@ -52,7 +52,7 @@ typedef struct {
 typedef struct {
     cart_id_t incarnation; /* of this service process, drawn at start */
     uint64_t epoch;
-    bool shared;           /* false: sole owner (journal) */
+    bool shared;              /* false: sole owner (journal) */
     uint32_t ping_timeout_ms; /* a silent link is closed after this */
     uint32_t subscriptions_max;
     uint64_t seed;

@@ -20,7 +20,7 @@
 #define CART_LINES_MAX     100                       /* 422 line-limit */
 #define CART_QUANTITY_MAX  99                        /* 422 quantity-limit */
 #define CART_CHANGES_MAX   100                       /* changes in one all-or-none request: 400 beyond */
-#define CART_REQUEST_BYTES 16                        /* a request id: drawn from user and Idempotency-Key, else random */
+#define CART_REQUEST_BYTES 16 /* a request id: drawn from user and Idempotency-Key, else random */
 
 /* ---- the cart ---------------------------------------------------------------------------------------------------- */
 
@@ -37,18 +37,21 @@ typedef struct {
 typedef enum {
     CART_OPEN = 0,
     CART_SEALED = 1, /* a guest whose cart is being absorbed: frozen */
-    CART_CLOSED = 2, /* a guest whose cart has been absorbed: has no lines, takes no changes, its ids are still repeats */
+    CART_CLOSED =
+        2, /* a guest whose cart has been absorbed: has no lines, takes no changes, its ids are still repeats */
 } cart_state_t;
 
 typedef struct {
     cart_place_t place;
-    uint64_t base_version; /* ≤ place.version */
-    uint8_t state;         /* cart_state_t */
-    uint8_t line_count;    /* ≤ CART_LINES_MAX */
+    uint64_t base_version;             /* ≤ place.version */
+    uint8_t state;                     /* cart_state_t */
+    uint8_t line_count;                /* ≤ CART_LINES_MAX */
     cart_line_t lines[CART_LINES_MAX]; /* in the order they were added; only the first line_count are initialised */
 } cart_image_t;
 
-static inline uint64_t cart_term(const cart_image_t *image) { return image->place.version - image->base_version; }
+static inline uint64_t cart_term(const cart_image_t *image) {
+    return image->place.version - image->base_version;
+}
 
 /* <0, 0, >0 as a is older than, the same as, newer than b. Images of different epochs meet only in a merge. */
 static inline int cart_place_compare(cart_place_t a, cart_place_t b) {
@@ -78,8 +81,8 @@ typedef struct {
 } cart_change_t;
 
 typedef enum {
-    CART_IF_NONE = 0,   /* no condition */
-    CART_IF_PLACE = 1,  /* the edge found the caller's tag to name `expected`; the engine checks it against the newest */
+    CART_IF_NONE = 0,  /* no condition */
+    CART_IF_PLACE = 1, /* the edge found the caller's tag to name `expected`; the engine checks it against the newest */
     CART_IF_FAILED = 2, /* the edge found that no tag of the caller names what is shown: only a repeat may succeed */
 } cart_condition_t;
 
@@ -101,8 +104,8 @@ typedef struct {
 /* Wire values: append only. */
 typedef enum {
     CART_APPLIED = 1,
-    CART_REPEATED = 2,         /* was applied before under this id: counts once; the answer shows the cart as it is now */
-    CART_KEY_REUSED = 3,       /* the id is known with another digest */
+    CART_REPEATED = 2,   /* was applied before under this id: counts once; the answer shows the cart as it is now */
+    CART_KEY_REUSED = 3, /* the id is known with another digest */
     CART_VERSION_MISMATCH = 4,
     CART_LINE_LIMIT = 5,
     CART_QUANTITY_LIMIT = 6,
@@ -114,21 +117,21 @@ typedef enum {
 /* Why CART_REFUSED, for logs and counters. Wire values: append only. */
 typedef enum {
     CART_REASON_NONE = 0,
-    CART_REASON_LATE = 1,        /* the request's time had run out when it was taken up */
-    CART_REASON_MEMORY = 2,      /* nothing may be freed */
-    CART_REASON_JOURNAL = 3,     /* the journal is at its limit, or its disk is full */
-    CART_REASON_BASE_AWAY = 4,   /* the cart is not resident and cannot be loaded */
-    CART_REASON_UNKNOWN = 5,     /* the commit's result is unknown; the same id may be sent again */
-    CART_REASON_QUEUE = 6,       /* a queue is at its maximum */
-    CART_REASON_RECENT = 7,      /* the ring of recent ids cannot grow and holds no id old enough to evict */
-    CART_REASON_FEED = 8,        /* revocations or books are not vouched for */
+    CART_REASON_LATE = 1,      /* the request's time had run out when it was taken up */
+    CART_REASON_MEMORY = 2,    /* nothing may be freed */
+    CART_REASON_JOURNAL = 3,   /* the journal is at its limit, or its disk is full */
+    CART_REASON_BASE_AWAY = 4, /* the cart is not resident and cannot be loaded */
+    CART_REASON_UNKNOWN = 5,   /* the commit's result is unknown; the same id may be sent again */
+    CART_REASON_QUEUE = 6,     /* a queue is at its maximum */
+    CART_REASON_RECENT = 7,    /* the ring of recent ids cannot grow and holds no id old enough to evict */
+    CART_REASON_FEED = 8,      /* revocations or books are not vouched for */
     CART_REASON_STOPPING = 9,
 } cart_reason_t;
 
 typedef struct {
-    uint8_t outcome;  /* cart_outcome_t */
-    uint8_t reason;   /* cart_reason_t, with CART_REFUSED */
-    uint16_t change;  /* index of the change at fault, with the three limits and unknown-book */
+    uint8_t outcome; /* cart_outcome_t */
+    uint8_t reason;  /* cart_reason_t, with CART_REFUSED */
+    uint16_t change; /* index of the change at fault, with the three limits and unknown-book */
 } cart_verdict_t;
 
 #endif

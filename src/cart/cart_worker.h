@@ -17,60 +17,64 @@
 
 #include "cart/cart_zone.h"
 
-#define CART_WORKER_PARKED_MAX 16384 /* requests; beyond: CART_WORKER_FULL → 503 */
-#define CART_WORKER_OUT_MAX (4 * 1024 * 1024) /* bytes not yet taken by the socket; beyond: CART_WORKER_FULL */
+#define CART_WORKER_PARKED_MAX 16384             /* requests; beyond: CART_WORKER_FULL → 503 */
+#define CART_WORKER_OUT_MAX    (4 * 1024 * 1024) /* bytes not yet taken by the socket; beyond: CART_WORKER_FULL */
 
 typedef struct cart_worker cart_worker_t;
 typedef uint64_t cart_ticket_t; /* never 0, never reused */
 
 typedef struct {
-    uint32_t write_timeout_ms;  /* how long a change or fetch may stay parked */
+    uint32_t write_timeout_ms; /* how long a change or fetch may stay parked */
     uint32_t ping_interval_ms;
-    uint32_t link_timeout_ms;   /* no PING answered for so long: the link is closed by us */
+    uint32_t link_timeout_ms;                    /* no PING answered for so long: the link is closed by us */
     uint32_t reconnect_min_ms, reconnect_max_ms; /* back-off, doubled, with jitter from `seed` */
     uint32_t lease_ms;
     uint32_t pid;
     uint64_t started;
     uint64_t seed;
-    bool several;               /* other services are named too: a service that says `sole` is refused */
+    bool several; /* other services are named too: a service that says `sole` is refused */
 } cart_worker_config_t;
 
 typedef struct {
     cart_verdict_t verdict;
     bool has_image;
-    cart_image_t image;       /* the cart after the commit; for a fetch, the cart; base_version gives the term */
-    uint64_t generation;      /* of the seat it was stored in, 0 = none */
+    cart_image_t image;  /* the cart after the commit; for a fetch, the cart; base_version gives the term */
+    uint64_t generation; /* of the seat it was stored in, 0 = none */
 } cart_answer_t;
 
 /* One book of the replica as the link carries it. Strings are UTF-8, borrowed until the callback returns. */
-#define CART_BOOK_TITLE_MAX 1024
+#define CART_BOOK_TITLE_MAX   1024
 #define CART_BOOK_AUTHORS_MAX 32
-#define CART_BOOK_AUTHOR_MAX 1024 /* bytes of one name */
-#define CART_BOOK_URL_MAX 1024
+#define CART_BOOK_AUTHOR_MAX  1024 /* bytes of one name */
+#define CART_BOOK_URL_MAX     1024
 typedef struct {
     uint64_t book;
-    uint64_t position;       /* of its newest change in the feed */
+    uint64_t position; /* of its newest change in the feed */
     uint64_t price_minor;
-    uint32_t available;      /* copies free now */
-    uint8_t availability;    /* cart_availability_t */
-    uint8_t state;           /* cart_book_state_t */
+    uint32_t available;   /* copies free now */
+    uint8_t availability; /* cart_availability_t */
+    uint8_t state;        /* cart_book_state_t */
     uint8_t author_count;
     uint16_t title_length;
-    uint16_t url_length;     /* 0 = null */
+    uint16_t url_length; /* 0 = null */
     const char *title;
     const char *url;
     const char *authors[CART_BOOK_AUTHORS_MAX];
     uint16_t author_lengths[CART_BOOK_AUTHORS_MAX];
 } cart_book_record_t;
 typedef enum { CART_IN_STOCK = 0, CART_LOW_STOCK = 1, CART_OUT_OF_STOCK = 2 } cart_availability_t;
-typedef enum { CART_BOOK_LIVE = 0, CART_BOOK_GONE = 1, CART_BOOK_UNKNOWN = 2 /* answer to a question */ } cart_book_state_t;
+typedef enum {
+    CART_BOOK_LIVE = 0,
+    CART_BOOK_GONE = 1,
+    CART_BOOK_UNKNOWN = 2 /* answer to a question */
+} cart_book_state_t;
 
 typedef enum { CART_REVOKE_SESSION = 1, CART_REVOKE_USER = 2 } cart_revocation_kind_t;
 typedef struct {
-    cart_id_t id;          /* session or user */
+    cart_id_t id; /* session or user */
     uint64_t position;
     uint64_t issued_before_s; /* user: tokens issued before this are dead */
-    uint64_t expires_s;    /* may be forgotten then */
+    uint64_t expires_s;       /* may be forgotten then */
     uint8_t kind;
 } cart_revocation_t;
 

@@ -68,9 +68,9 @@ const cart_id_t *cart_zone_incarnation(const cart_zone_t *zone);
 
 /* ---- reading (every request) ------------------------------------------------------------------------------------- */
 typedef enum {
-    CART_SEAT_HIT,     /* *image is current */
+    CART_SEAT_HIT,       /* *image is current */
     CART_SEAT_UNVOUCHED, /* there is a seat, but nobody vouches for it: revalidate before showing it as current */
-    CART_SEAT_EMPTY,   /* reserved, its image has not come yet */
+    CART_SEAT_EMPTY,     /* reserved, its image has not come yet */
     CART_SEAT_NONE,
 } cart_seat_found_t;
 
@@ -122,14 +122,14 @@ void cart_zone_step(cart_zone_t *zone, uint64_t now_ms, cart_zone_gone_t gone[CA
 
 /* ---- link slots ---------------------------------------------------------------------------------------------------- */
 typedef struct {
-    cart_id_t service;     /* the service's incarnation last heard on this slot; none: never */
-    uint64_t link_number;  /* of the newest link of this slot */
+    cart_id_t service;    /* the service's incarnation last heard on this slot; none: never */
+    uint64_t link_number; /* of the newest link of this slot */
     uint64_t push_seen;
-    uint64_t answered_ms;  /* when the last answered PING of this slot was sent; 0: never */
+    uint64_t answered_ms; /* when the last answered PING of this slot was sent; 0: never */
     uint32_t vouch;
     uint32_t pid;
     uint64_t started;
-    uint8_t up;            /* HELLO was answered on the newest link and it has not been lost */
+    uint8_t up; /* HELLO was answered on the newest link and it has not been lost */
 } cart_slot_t;
 
 /* False: all slots are taken by living processes. */

@@ -16,12 +16,12 @@
 /* One compare-and-set: the cart goes from `expected` to `image`. Borrowed until the commit's result was delivered. */
 typedef struct {
     cart_id_t user;
-    cart_place_t expected;     /* the place of the image it was decided on; (0,0): the cart was nowhere */
-    const uint8_t *image;      /* packed, the outcome */
+    cart_place_t expected; /* the place of the image it was decided on; (0,0): the cart was nowhere */
+    const uint8_t *image;  /* packed, the outcome */
     uint32_t image_length;
     const cart_recent_id_t *added; /* the ids that this change adds to the rings (one; a merge adds several) */
     uint32_t added_count;
-    uint64_t base_version;     /* what the base is known to hold, for the record */
+    uint64_t base_version; /* what the base is known to hold, for the record */
 } commit_set_t;
 
 typedef enum {
@@ -56,10 +56,10 @@ typedef struct {
 typedef struct {
     uint64_t bytes_used, bytes_limit; /* bytes_limit 0: unbounded */
     uint64_t segments;
-    uint64_t oldest_age_ms;           /* of the oldest record that cannot be dropped yet; 0: none */
+    uint64_t oldest_age_ms; /* of the oldest record that cannot be dropped yet; 0: none */
     uint64_t syncs, sync_failures, records;
-    bool accepts;                     /* false: failed and recovering, or no room */
-    bool recovering;                  /* a commit failed and what is stored is being found out: nothing is answered */
+    bool accepts;    /* false: failed and recovering, or no room */
+    bool recovering; /* a commit failed and what is stored is being found out: nothing is answered */
 } commit_room_t;
 
 typedef struct {
