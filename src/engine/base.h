@@ -25,9 +25,11 @@ typedef struct {
 } base_save_t;
 
 typedef enum {
-    BASE_SAVED = 1,  /* durable, or already there */
-    BASE_FORK = 2,   /* the row is something else: load it, merge, log an event, save again */
-    BASE_FAILED = 3, /* away or closed: nothing is known to be stored; the same save may be sent again */
+    BASE_SAVED = 1, /* durable, or already there */
+    BASE_FORK = 2,  /* the row is something else: load it, merge, log an event, save again */
+    /* Away or closed: nothing is known to be stored. The same save may be sent again; a newer one may be called a fork, with
+     * the failed one's place in the row: the saver's own, to be saved over from there. */
+    BASE_FAILED = 3,
 } base_save_result_t;
 
 typedef enum { BASE_ROW = 1, BASE_NO_ROW = 2, BASE_LOAD_FAILED = 3 } base_load_result_t;
