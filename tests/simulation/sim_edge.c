@@ -324,6 +324,8 @@ void sim_worker_read(sim_world_t *world, sim_worker_t *worker) {
     if (wire->down.length > 0) {
         size_t length = 1 + sim_below(&world->random, (uint32_t)wire->down.length);
         if (sim_chance(&world->random, 1, 2)) length = wire->down.length;
+        /* In the middle of taking in what came is where a death hurts most. */
+        if (!world->healing && sim_chance(&world->random, 1, 500)) worker->doom = (int32_t)sim_below(&world->random, 3);
         (void)sim_worker_run(world, worker, run_read, &length); /* it may die in it */
     } else if (!wire->service_open) {
         (void)sim_worker_run(world, worker, run_disconnect, NULL);

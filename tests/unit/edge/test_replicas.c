@@ -153,7 +153,7 @@ static bool is_whole(edge_books_t *books, uint64_t id, bool *found) {
 
 static _Atomic bool stop;
 static void *write_for_ever(void *context) {
-    for (uint64_t position = 1; !atomic_load(&stop); position++) put_marked(context, 1 + position % 7, position);
+    for (uint64_t position = 8; !atomic_load(&stop); position++) put_marked(context, 1 + position % 7, position);
     return NULL;
 }
 
@@ -162,6 +162,7 @@ static void test_readers_never_see_a_torn_book(void **state) {
     edge_books_t books = new_books();
     pthread_t writer;
     unsigned seen = 0;
+    for (uint64_t id = 1; id <= 7; id++) put_marked(&books, id, id); /* the writer's thread may start late */
     atomic_store(&stop, false);
     assert_int_equal(pthread_create(&writer, NULL, write_for_ever, &books), 0);
     for (unsigned i = 0; i < 300000; i++) {
