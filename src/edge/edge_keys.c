@@ -40,12 +40,20 @@ static bool equals(const char *text, size_t length, const char *known) {
     return strlen(known) == length && memcmp(text, known, length) == 0;
 }
 
+/* RFC 7518, 6.2.1.2 wants all 32 bytes; some libraries leave out leading zeros, which one key in 128 has. The number is the
+ * same, and OpenSSL checks that the point is on the curve. */
 static bool read_coordinate(edge_json_t *json, uint8_t bytes[COORDINATE_BYTES]) {
     char text[64];
+    uint8_t number[COORDINATE_BYTES];
     size_t length = 0;
     size_t count = 0;
-    return edge_json_string(json, text, sizeof(text), &length) &&
-           edge_base64url(text, length, bytes, COORDINATE_BYTES, &count) && count == COORDINATE_BYTES;
+    if (!edge_json_string(json, text, sizeof(text), &length) ||
+        !edge_base64url(text, length, number, sizeof(number), &count) || count == 0) {
+        return false;
+    }
+    memset(bytes, 0, COORDINATE_BYTES - count);
+    memcpy(bytes + COORDINATE_BYTES - count, number, count);
+    return true;
 }
 
 static bool read_member(edge_json_t *json, const char *name, size_t size, jwk_t *jwk) {
@@ -129,7 +137,8 @@ static const char *add_key(edge_keys_t *keys, const jwk_t *jwk, const edge_keys_
     if ((jwk->seen & SAW_KTY) == 0) return "a key without kty";
     if (!jwk->ec || !jwk->es256 || !jwk->signing || (jwk->seen & SAW_CRV) == 0) return NULL; /* not one of ours */
     if (!jwk->p256)
-        return (jwk->seen & SAW_X) == 0 || (jwk->seen & SAW_Y) == 0 ? "a coordinate that is not 32 bytes" : NULL;
+        return (jwk->seen & SAW_X) == 0 || (jwk->seen & SAW_Y) == 0 ? "a coordinate that is no number of 32 bytes"
+                                                                    : NULL;
     if ((jwk->seen & SAW_D) != 0) return "a private key";
     if ((jwk->seen & (SAW_X | SAW_Y)) != (SAW_X | SAW_Y)) return "a P-256 key without x and y";
     if ((jwk->seen & SAW_KID) == 0 || jwk->kid_length == 0) return "a key without kid";

@@ -325,6 +325,32 @@ static void test_key_sets(void **state) {
     for (size_t cut = 0; cut < strlen(jwks); cut++) assert_null(edge_keys_parse(jwks, cut, NULL, &numbers, &why));
 }
 
+/* A library that leaves out leading zeros still names the same key. */
+static void test_coordinates_without_leading_zeros(void **state) {
+    (void)state;
+    char text[512];
+    char x[64];
+    char y[64];
+    for (;;) { /* one key in 256 */
+        uint8_t point[65];
+        size_t length = 0;
+        const char *why = NULL;
+        EVP_PKEY *key = EVP_EC_gen("P-256");
+        assert_int_equal(
+            EVP_PKEY_get_octet_string_param(key, OSSL_PKEY_PARAM_ENCODED_PUBLIC_KEY, point, sizeof(point), &length), 1);
+        EVP_PKEY_free(key);
+        if (point[1] != 0) continue;
+        (void)encode(point + 2, 31, x);
+        (void)encode(point + 33, 32, y);
+        (void)snprintf(text, sizeof(text),
+                       "{\"keys\":[{\"kty\":\"EC\",\"crv\":\"P-256\",\"kid\":\"a\",\"x\":\"%s\",\"y\":\"%s\"}]}", x, y);
+        edge_keys_t *set = edge_keys_parse(text, strlen(text), NULL, &numbers, &why);
+        assert_non_null(set);
+        edge_keys_destroy(set);
+        return;
+    }
+}
+
 static edge_claims_t some_claims(uint64_t expires_s) {
     edge_claims_t claims = {.issued_s = expires_s - 900, .expires_s = expires_s, .role = EDGE_ROLE_CUSTOMER};
     claims.user.bytes[0] = 1;
@@ -391,11 +417,17 @@ static void test_cache_is_bounded(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_a_good_token),     cmocka_unit_test(test_every_truncation_and_every_flipped_character),
-        cmocka_unit_test(test_headers),          cmocka_unit_test(test_claims),
-        cmocka_unit_test(test_too_many_claims),  cmocka_unit_test(test_hs256_with_the_public_key),
-        cmocka_unit_test(test_wrong_signatures), cmocka_unit_test(test_base64url_is_strict),
-        cmocka_unit_test(test_key_sets),         cmocka_unit_test(test_cache_finds_until_exp_and_key_end),
+        cmocka_unit_test(test_a_good_token),
+        cmocka_unit_test(test_every_truncation_and_every_flipped_character),
+        cmocka_unit_test(test_headers),
+        cmocka_unit_test(test_claims),
+        cmocka_unit_test(test_too_many_claims),
+        cmocka_unit_test(test_hs256_with_the_public_key),
+        cmocka_unit_test(test_wrong_signatures),
+        cmocka_unit_test(test_base64url_is_strict),
+        cmocka_unit_test(test_key_sets),
+        cmocka_unit_test(test_coordinates_without_leading_zeros),
+        cmocka_unit_test(test_cache_finds_until_exp_and_key_end),
         cmocka_unit_test(test_cache_is_bounded),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
