@@ -128,6 +128,7 @@ static const char *absolute(const char *text) {
 static bool read_options(const command_t *command, int count, char **arguments, options_t *options) {
     options_t read = {0};
     bool only_words = false;
+    bool help = false;
     for (int i = 0; i < count; i++) {
         const char *argument = arguments[i];
         if (only_words || argument[0] != '-') {
@@ -143,7 +144,7 @@ static bool read_options(const command_t *command, int count, char **arguments, 
             continue;
         }
         if (strcmp(argument, "--help") == 0 || strcmp(argument, "-h") == 0) {
-            read.help = true;
+            help = true;
             continue;
         }
         const char **place = strcmp(argument, "--data") == 0                         ? &read.data
@@ -161,7 +162,8 @@ static bool read_options(const command_t *command, int count, char **arguments, 
         }
         *place = arguments[++i];
     }
-    if (!read.help && read.word_count < command->words) {
+    read.help = help;
+    if (!help && read.word_count < command->words) {
         fprintf(stderr, "bookcart: %s: something is missing\n", command->name);
         return false;
     }

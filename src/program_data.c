@@ -112,7 +112,7 @@ bool program_data_prepare(const bc_config_t *config, program_owner_t *owner, cha
     if (strcmp(data, "/") == 0) return refuse(reason, "/: is no data folder");
     if (!path_is_plain(data)) return refuse(reason, "%s: blanks, quotes and $;{}#*?[]\\ cannot be in this path", data);
 
-    program_owner_t found;
+    program_owner_t found = {0};
     if (!make_data(data, &found, reason)) return false;
     if (!can_reach(&found, data)) return refuse(reason, "%s: its owner (user %u) cannot reach it", data, found.uid);
     bool good = program_act_as(&found);

@@ -66,12 +66,15 @@ static void name_address(int fd, const bc_listen_t *at, char address[PROGRAM_ADD
         (void)snprintf(address, PROGRAM_ADDRESS, "unix:%s", at->address); /* fits: 107 bytes at most */
         return;
     }
-    struct sockaddr_storage bound;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } bound = {.v6 = {0}};
     socklen_t length = sizeof(bound);
     uint16_t port = at->port;
-    if (getsockname(fd, (struct sockaddr *)&bound, &length) == 0) {
-        port = ntohs(bound.ss_family == AF_INET ? ((struct sockaddr_in *)&bound)->sin_port
-                                                : ((struct sockaddr_in6 *)&bound)->sin6_port);
+    if (getsockname(fd, &bound.any, &length) == 0) {
+        port = ntohs(bound.any.sa_family == AF_INET ? bound.v4.sin_port : bound.v6.sin6_port);
     }
     const char *open = strchr(at->address, ':') != NULL ? "[" : "";
     (void)snprintf(address, PROGRAM_ADDRESS, "%s%s%s:%u", open, at->address, open[0] == '\0' ? "" : "]", port);

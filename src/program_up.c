@@ -149,8 +149,8 @@ static void kill_orphans(up_t *up) {
         const char *after_name = strrchr(text, ')');
         char state = 0;
         int parent = 0;
-        if (after_name == NULL || sscanf(after_name + 1, " %c %d", &state, &parent) != 2)
-            continue; // NOLINT(cert-err34-c)
+        /* A number that the kernel wrote fits. NOLINTNEXTLINE(cert-err34-c) */
+        if (after_name == NULL || sscanf(after_name + 1, " %c %d", &state, &parent) != 2) continue;
         pid_t pid = (pid_t)strtol(entry->d_name, NULL, 10);
         if (parent != getpid() || state == 'Z' || pid == up->old_nginx || pid == up->next_nginx) continue;
         bool ours = false;

@@ -152,7 +152,7 @@ ngx_int_t ngx_http_cart_park_books(ngx_http_cart_ctx_t *ctx, const cart_image_t 
         ctx->image = ngx_palloc(ctx->request->pool, sizeof(cart_image_t));
         if (ctx->image == NULL) return NGX_HTTP_INTERNAL_SERVER_ERROR;
     }
-    if (ctx->image != image) cart_image_copy(ctx->image, image);
+    if (image != NULL && ctx->image != image) cart_image_copy(ctx->image, image);
     if (is_full(ctx->worker)) return refuse_full(ctx);
     if (park(ctx) != NGX_OK) return NGX_HTTP_INTERNAL_SERVER_ERROR;
     ngx_http_cart_set_state(ctx, NGX_HTTP_CART_BOOKS);

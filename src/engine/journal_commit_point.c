@@ -280,6 +280,7 @@ static void point_room(void *state, commit_room_t *room, uint64_t now_ms) {
     *room = point->room;
     if (room->oldest_age_ms > 0 && now_ms > point->room_ms) room->oldest_age_ms += now_ms - point->room_ms;
     room->accepts = room->accepts && !point->failed;
+    room->recovering = point->failed; /* what the last commit left is being found out: nothing is answered (rule 1) */
     (void)pthread_mutex_unlock(&point->mutex);
 }
 

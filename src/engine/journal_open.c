@@ -298,8 +298,8 @@ static journal_result_t replay_segment(opening_t *opening, size_t link, uint64_t
                                    .previous = at->header.previous,
                                    .previous_length = at->header.previous_length};
     journal->count++;
-    journal_reader_t reader;
-    journal_header_t header;
+    journal_reader_t reader = {0};
+    journal_header_t header = {0};
     journal_result_t result = open_segment(opening, at->header.number, false, &reader, &header);
     if (result != JOURNAL_OK) return result;
     segment->size = reader.size;
@@ -404,6 +404,7 @@ static journal_result_t begin_own(opening_t *opening) {
     journal->file = file;
     journal_segment_t *last = journal->count > 0 ? journal_newest(journal) : NULL;
     if (last != NULL) cut_tail(journal, last);
+    assert(journal->segments != NULL); /* room was made before anything pointed into it */
     journal->segments[journal->count++] = (journal_segment_t){.number = header.number,
                                                               .size = size,
                                                               .length = JOURNAL_HEADER_BYTES + opening->carry_length,
