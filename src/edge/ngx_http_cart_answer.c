@@ -87,11 +87,11 @@ static ngx_int_t common_headers(ngx_http_request_t *r, const ngx_http_cart_ctx_t
 
 /* The words for statuses that nginx 1.22 has none for. */
 static void set_status(ngx_http_request_t *r, ngx_uint_t status) {
-    static const ngx_str_t unprocessable = ngx_string("422 Unprocessable Content");
-    static const ngx_str_t too_large = ngx_string("431 Request Header Fields Too Large");
+    static u_char unprocessable[] = "422 Unprocessable Content";
+    static u_char too_large[] = "431 Request Header Fields Too Large";
     r->headers_out.status = status;
-    if (status == 422) r->headers_out.status_line = unprocessable;
-    if (status == 431) r->headers_out.status_line = too_large;
+    if (status == 422) r->headers_out.status_line = (ngx_str_t){sizeof(unprocessable) - 1, unprocessable};
+    if (status == 431) r->headers_out.status_line = (ngx_str_t){sizeof(too_large) - 1, too_large};
 }
 
 static ngx_int_t send_buffer(ngx_http_request_t *r, u_char *text, size_t length) {
