@@ -394,7 +394,8 @@ static char *merge_loc_conf(ngx_conf_t *cf, void *parent, void *child) {
     ngx_http_cart_loc_conf_t *conf = child;
     (void)cf;
     ngx_conf_merge_ptr_value(conf->origins, previous->origins, NULL);
-    ngx_conf_merge_str_value(conf->problem_base, previous->problem_base, "/problems/");
+    if (conf->problem_base.data == NULL) conf->problem_base = previous->problem_base;
+    default_name(&conf->problem_base, "/problems/");
     return NGX_CONF_OK;
 }
 
