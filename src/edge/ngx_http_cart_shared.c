@@ -120,8 +120,8 @@ ngx_int_t ngx_http_cart_init_zone(ngx_shm_zone_t *zone, void *data) {
     u_char *block = block_of(zone, &bytes, &is_new);
     size_t counters = counter_bytes();
     if (block == NULL || bytes < counters + revoked_bytes(bytes) + cart_zone_bytes_min(&conf->cart_zone.config)) {
-        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0, "cart_zone \"%V\" is too small for %ui shards", &zone->shm.name,
-                      (ngx_uint_t)conf->cart_zone.config.shards);
+        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0, "\"cart_zone\": \"%V\" is too small for %ui shards",
+                      &zone->shm.name, (ngx_uint_t)conf->cart_zone.config.shards);
         return NGX_ERROR;
     }
     u_char *revoked = block + counters;
@@ -135,21 +135,22 @@ ngx_int_t ngx_http_cart_init_zone(ngx_shm_zone_t *zone, void *data) {
             cart_zone_attach(&conf->cart_zone, seats, seat_bytes)) {
             return NGX_OK;
         }
-        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0,
-                      "cart_zone \"%V\" is in use with another layout (cart_shards?): restart, or give it another name",
-                      &zone->shm.name);
+        ngx_log_error(
+            NGX_LOG_EMERG, zone->shm.log, 0,
+            "\"cart_zone\": \"%V\" is in use with another layout (cart_shards?): restart, or give it another name",
+            &zone->shm.name);
         return NGX_ERROR;
     }
     cart_id_t incarnation;
     uint64_t seed;
     if (RAND_bytes(incarnation.bytes, sizeof(incarnation.bytes)) != 1 ||
         RAND_bytes((unsigned char *)&seed, sizeof(seed)) != 1) {
-        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0, "cart_zone: no random bytes");
+        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0, "\"cart_zone\": no random bytes");
         return NGX_ERROR;
     }
     if (!edge_revoked_init(&conf->revoked, revoked, revoked_bytes(bytes)) ||
         !cart_zone_init(&conf->cart_zone, seats, seat_bytes, &incarnation, seed)) {
-        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0, "cart_zone \"%V\" cannot be laid out", &zone->shm.name);
+        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0, "\"cart_zone\": \"%V\" cannot be laid out", &zone->shm.name);
         return NGX_ERROR;
     }
     return NGX_OK;
@@ -165,7 +166,8 @@ ngx_int_t ngx_http_cart_init_books_zone(ngx_shm_zone_t *zone, void *data) {
     bool ok = block != NULL &&
               (is_new ? edge_books_init(&conf->books, block, bytes) : edge_books_attach(&conf->books, block, bytes));
     if (!ok) {
-        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0, "cart_books_zone \"%V\" cannot be laid out", &zone->shm.name);
+        ngx_log_error(NGX_LOG_EMERG, zone->shm.log, 0, "\"cart_books_zone\": \"%V\" cannot be laid out",
+                      &zone->shm.name);
         return NGX_ERROR;
     }
     return NGX_OK;
