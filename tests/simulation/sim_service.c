@@ -53,10 +53,11 @@ static void hub_follow(void *context, cart_link_t link, uint64_t books_generatio
     for (unsigned u = 0; u < world->user_count; u++) {
         for (unsigned s = 0; s < SIM_SESSIONS; s++) {
             if (world->users[u].revoked_ms[s] == 0) continue;
-            list[count++] = (cart_revocation_t){.id = world->users[u].sessions[s],
-                                                .position = count,
-                                                .expires_s = UINT32_MAX,
-                                                .kind = CART_REVOKE_SESSION};
+            list[count] = (cart_revocation_t){.id = world->users[u].sessions[s],
+                                              .position = count,
+                                              .expires_s = UINT32_MAX,
+                                              .kind = CART_REVOKE_SESSION};
+            count++;
         }
     }
     cart_hub_revocations(world->hub, link, list, count, true, true, 1, count);
