@@ -215,7 +215,8 @@ struct sim_world {
     commit_point_owner_t commit_owner;
     base_t base_calls;
     base_owner_t base_owner;
-    bool replayed[SIM_USERS_MAX]; /* may be loaded while resident: after a replay (rings), after a fork (merge) */
+    bool replayed[SIM_USERS_MAX]; /* resident since the replay: its first load completes its rings */
+    bool forked[SIM_USERS_MAX];   /* a save met another row: it is loaded, perhaps twice, until a save succeeds */
     bool feed_vouched;
 
     sim_journal_t journal;

@@ -338,7 +338,7 @@ void sim_check_base_load(sim_world_t *world, unsigned index) {
     const sim_user_t *user = &world->users[index];
     const sim_change_t *last = newest(user);
     const sim_row_t *row = &world->base.rows[index];
-    if (last == NULL || world->replayed[index] || user->has_foreign) return;
+    if (last == NULL || world->replayed[index] || world->forked[index] || user->has_foreign) return;
     if (row->there ? cart_place_compare(row->place, last->place) < 0 : last->place.version > world->base.floor) {
         sim_violation(world, "freed", "user %u is loaded at %llu, the newest is %llu", index,
                       (unsigned long long)(row->there ? row->place.version : 0),

@@ -165,6 +165,7 @@ void sim_service_start(sim_world_t *world) {
     world->engine = engine_create(&config, &world->commit, &world->base_calls, &for_engine);
     assert(world->hub != NULL && world->engine != NULL);
     memset(world->replayed, 0, sizeof(world->replayed));
+    memset(world->forked, 0, sizeof(world->forked));
     for (unsigned i = 0; i < world->journal.count; i++) {
         bool kept = engine_replay(world->engine, &world->journal.records[i].set);
         if (!kept) sim_violation(world, "lost", "the journal does not fit into the engine's memory");

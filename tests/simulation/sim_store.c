@@ -338,7 +338,8 @@ static void complete_saves(sim_world_t *world) {
         base_save_result_t result = stored ? apply_save(world, &base->saves[i]) : BASE_FAILED;
         if (!fails) results[i] = result;
         int user = sim_user_of(world, &users[i]);
-        if (result == BASE_FORK && user >= 0) world->replayed[user] = true; /* it is asked for, to be merged */
+        if (!fails && result == BASE_SAVED && user >= 0) world->forked[user] = false;
+        if (result == BASE_FORK && user >= 0) world->forked[user] = true; /* it is asked for, to be merged */
     }
     sim_trace(world, "base saves %u carts: %s", count, fails ? "fails" : "done");
     world->seen.saves += fails ? 0 : count;
