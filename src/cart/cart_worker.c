@@ -202,6 +202,8 @@ void cart_worker_connected(cart_worker_t *worker, uint64_t now_ms) {
     worker->link_number = cart_zone_slot_connecting(worker->zone, worker->slot);
     cart_slot_t slot;
     cart_zone_slot(worker->zone, worker->slot, &slot);
+    worker->hello_service = slot.service;
+    worker->hello_push_seen = slot.push_seen;
     cart_hello_t hello = {.edge = *cart_zone_incarnation(worker->zone),
                           .slot = worker->slot,
                           .link = worker->link_number,
@@ -462,10 +464,17 @@ static bool on_welcome(cart_worker_t *worker, const cart_frame_t *frame, uint64_
         worker->wants_close = true;
         return true;
     }
+    if (welcome.resumed &&
+        (!cart_id_equal(&worker->hello_service, &welcome.service) || welcome.push_next != worker->hello_push_seen + 1))
+        return false; /* not what was asked for */
     cart_slot_t slot;
     cart_zone_slot(worker->zone, worker->slot, &slot);
-    if (welcome.resumed && (!cart_id_equal(&slot.service, &welcome.service) || welcome.push_next != slot.push_seen + 1))
-        return false;
+    if (welcome.resumed && !cart_id_equal(&slot.service, &welcome.service)) {
+        /* Another worker died with this slot's lock in hand, so the slot was emptied since HELLO: greet anew, from nothing. */
+        log_event(worker, LOG_WARN, "link-slot-emptied", "");
+        worker->wants_close = true;
+        return true;
+    }
     cart_zone_slot_up(worker->zone, worker->slot, &welcome.service, welcome.resumed, welcome.push_next,
                       worker->hello_ms);
     worker->push_next = welcome.push_next;

@@ -57,6 +57,8 @@ struct cart_worker {
     uint64_t link_number;
     uint64_t push_next;
     uint64_t hello_ms;
+    cart_id_t hello_service; /* what HELLO asked to resume */
+    uint64_t hello_push_seen;
     uint64_t heard_ms; /* sending time of the newest PING answered, or of HELLO */
     uint64_t retry_ms; /* not before: the next connect */
     unsigned failures;
