@@ -38,7 +38,8 @@ struct edge_books_memory {
     uint64_t count, evicted;
     uint32_t round, evict_hand;
     uint32_t building, ready;
-    uint32_t emptied, spare;
+    uint32_t emptied;
+    uint32_t foreign; /* the list being built is of another store than what was here before */
     _Alignas(64) _Atomic uint32_t sequences[EDGE_BOOKS_STRIPES];
     cart_ref_t buckets[];
 };
@@ -275,9 +276,10 @@ static bool put(edge_books_memory_t *memory, const cart_book_record_t *record) {
     char text[EDGE_BOOKS_TEXT_MAX];
     uint32_t bucket = bucket_of(memory, record->book);
     cart_ref_t *link = link_of(memory, bucket, record->book);
-    if (*link != CART_NO_REF && entry_at(memory, *link)->book.position > record->position &&
-        entry_at(memory, *link)->book.state != CART_BOOK_UNKNOWN) {
-        entry_at(memory, *link)->round = memory->round;
+    entry_t *old = *link == CART_NO_REF ? NULL : entry_at(memory, *link);
+    bool comparable = old != NULL && (memory->foreign == 0 || old->round == memory->round);
+    if (comparable && old->book.position > record->position && old->book.state != CART_BOOK_UNKNOWN) {
+        old->round = memory->round;
         return true; /* we know better */
     }
     edge_book_t book = {.book = record->book,
@@ -288,7 +290,7 @@ static bool put(edge_books_memory_t *memory, const cart_book_record_t *record) {
                         .availability = record->availability,
                         .state = record->state};
     book.digest = digest_of(&book, text);
-    if (*link != CART_NO_REF) remember_price(&book, &entry_at(memory, *link)->book);
+    if (comparable) remember_price(&book, &old->book);
     cart_ref_t ref;
     while ((ref = cart_arena_alloc(arena_of(memory), sizeof(entry_t) + book.text_length)) == CART_NO_REF) {
         if (!evict(memory, bucket)) return false;
@@ -314,10 +316,11 @@ bool edge_books_put(edge_books_t *books, const cart_book_record_t *record) {
     return ok;
 }
 
-void edge_books_full_begin(edge_books_t *books) {
+void edge_books_full_begin(edge_books_t *books, uint64_t generation) {
     take_lock(books);
     books->memory->round++;
     books->memory->building = 1;
+    books->memory->foreign = generation != books->memory->generation;
     give_lock(books);
 }
 
@@ -343,6 +346,7 @@ void edge_books_full_end(edge_books_t *books, uint64_t generation, uint64_t posi
     if (memory->building != 0) {
         sweep(memory);
         memory->building = 0;
+        memory->foreign = 0;
         memory->ready = 1;
         memory->emptied = 0;
         memory->generation = generation;

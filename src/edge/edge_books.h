@@ -53,7 +53,9 @@ typedef enum { EDGE_BOOK_FOUND, EDGE_BOOK_MISSING, EDGE_BOOK_NO_ROOM } edge_book
 /* Copies the book and its text (book->text_length bytes into text). */
 edge_book_found_t edge_books_read(edge_books_t *books, uint64_t id, edge_book_t *book, char *text, size_t capacity);
 
-void edge_books_full_begin(edge_books_t *books);
+/* generation: of the list's store. Another one than before: its positions cannot be compared with ours, so what it says of
+ * a book holds whatever we knew. */
+void edge_books_full_begin(edge_books_t *books, uint64_t generation);
 /* False: a record that fits nowhere (never, with a zone of EDGE_BOOKS_BYTES_MIN). */
 bool edge_books_put(edge_books_t *books, const cart_book_record_t *record);
 void edge_books_full_end(edge_books_t *books, uint64_t generation, uint64_t position);

@@ -34,9 +34,9 @@ static void told_books(void *context, const cart_book_record_t *list, unsigned c
     edge_books_t *books = &link->worker->conf->books;
     if (full && !link->full_books) {
         link->full_books = 1;
-        edge_books_full_begin(books);
+        edge_books_full_begin(books, generation);
     } else if (full && count == 0 && !last) {
-        edge_books_full_begin(books); /* begun anew */
+        edge_books_full_begin(books, generation); /* begun anew */
     }
     for (unsigned i = 0; i < count; i++) {
         if (!edge_books_put(books, &list[i])) {

@@ -65,7 +65,7 @@ static void test_a_full_list_replaces(void **state) {
     edge_books_t books = new_books();
     edge_books_stats_t stats;
     edge_book_t book;
-    edge_books_full_begin(&books);
+    edge_books_full_begin(&books, 77);
     for (uint64_t id = 1; id <= 100; id++) put(&books, id, id, 100);
     edge_books_stats(&books, &stats);
     assert_false(stats.ready);
@@ -74,11 +74,11 @@ static void test_a_full_list_replaces(void **state) {
     edge_books_advance(&books, 76, 999); /* another store's */
     edge_books_stats(&books, &stats);
     assert_true(stats.ready && stats.generation == 77 && stats.position == 103 && stats.count == 100);
-    edge_books_full_begin(&books);
+    edge_books_full_begin(&books, 77);
     for (uint64_t id = 51; id <= 60; id++) put(&books, id, 500 + id, 200);
     put(&books, 61, 1, 1);                                     /* older than what we have: kept, and named */
     assert_int_equal(look(&books, 1, &book), EDGE_BOOK_FOUND); /* until the end */
-    edge_books_full_end(&books, 78, 600);
+    edge_books_full_end(&books, 77, 600);
     assert_int_equal(look(&books, 1, &book), EDGE_BOOK_MISSING);
     assert_int_equal(look(&books, 61, &book), EDGE_BOOK_FOUND);
     assert_int_equal(book.price_minor, 100);
@@ -88,6 +88,28 @@ static void test_a_full_list_replaces(void **state) {
     assert_true(edge_books_attach(&other, books.memory, BOOKS_BYTES));
     assert_int_equal(look(&other, 61, &book), EDGE_BOOK_FOUND);
     assert_false(edge_books_attach(&other, books.memory, BOOKS_BYTES * 2));
+    assert_int_equal(munmap(books.memory, BOOKS_BYTES), 0);
+}
+
+/* A restored catalogue counts its positions from the start again: what it says holds, though its numbers are smaller. */
+static void test_a_restored_store_is_believed(void **state) {
+    (void)state;
+    edge_books_t books = new_books();
+    edge_book_t book;
+    edge_books_full_begin(&books, 1);
+    put(&books, 1, 900, 100);
+    put(&books, 2, 901, 100);
+    edge_books_full_end(&books, 1, 901);
+    edge_books_full_begin(&books, 2);
+    put(&books, 1, 6, 70); /* comes twice in the list: the greater position holds */
+    put(&books, 1, 5, 60);
+    edge_books_full_end(&books, 2, 6);
+    assert_int_equal(look(&books, 1, &book), EDGE_BOOK_FOUND);
+    assert_true(book.price_minor == 70 && book.position == 6 && book.changed_at[0] == 0);
+    assert_int_equal(look(&books, 2, &book), EDGE_BOOK_MISSING);
+    put(&books, 1, 4, 50);
+    assert_int_equal(look(&books, 1, &book), EDGE_BOOK_FOUND);
+    assert_int_equal(book.price_minor, 70);
     assert_int_equal(munmap(books.memory, BOOKS_BYTES), 0);
 }
 
@@ -186,7 +208,7 @@ static void test_a_killed_writer_tears_nothing(void **state) {
         pid_t child = fork();
         assert_true(child >= 0);
         if (child == 0) {
-            edge_books_full_begin(&books);
+            edge_books_full_begin(&books, 1);
             edge_books_full_end(&books, 1, 1);
             for (uint64_t position = 1;; position++) put_marked(&books, 1 + position % 7, position);
         }
@@ -199,7 +221,7 @@ static void test_a_killed_writer_tears_nothing(void **state) {
         }
         edge_books_stats(&books, &stats);
         if (stats.emptied) assert_true(!stats.ready && stats.position == 0);
-        edge_books_full_begin(&books);
+        edge_books_full_begin(&books, 1);
         for (uint64_t id = 1; id <= 7; id++) put_marked(&books, id, UINT64_C(1) << 40 | id);
         edge_books_full_end(&books, 2, 9);
         edge_books_stats(&books, &stats);
@@ -364,6 +386,7 @@ int main(void) {
         cmocka_unit_test(test_the_newest_position_wins),
         cmocka_unit_test(test_unknown_gives_way),
         cmocka_unit_test(test_a_full_list_replaces),
+        cmocka_unit_test(test_a_restored_store_is_believed),
         cmocka_unit_test(test_a_full_replica_gives_up_others),
         cmocka_unit_test(test_long_texts_are_bounded),
         cmocka_unit_test(test_readers_never_see_a_torn_book),
