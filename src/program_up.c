@@ -416,6 +416,22 @@ static void raise_open_files(up_t *up) {
     up->open_files_max = limit.rlim_cur > OPEN_FILES_MAX ? OPEN_FILES_MAX : (unsigned)limit.rlim_cur;
 }
 
+/* After an orderly stop the folder holds files only, so that any way of copying it is a move. */
+static void remove_sockets(const bc_config_t *config) {
+    char folder[PATH_MAX], path[PATH_MAX];
+    if (!bc_config_path(config, "run", folder, sizeof(folder))) return;
+    DIR *run_folder = opendir(folder);
+    if (run_folder == NULL) return;
+    const struct dirent *entry;
+    while ((entry = readdir(run_folder)) != NULL) {
+        const char *ending = strrchr(entry->d_name, '.');
+        if (ending == NULL || strcmp(ending, ".sock") != 0) continue;
+        int length = snprintf(path, sizeof(path), "%s/%s", folder, entry->d_name);
+        if (length > 0 && (size_t)length < sizeof(path)) (void)unlink(path); /* the next start removes it as well */
+    }
+    (void)closedir(run_folder); /* read only */
+}
+
 static void describe_children(up_t *up, const char *config_path) {
     static const char *const names[] = {[AUTH] = "auth", [LIBRARY] = "library", [CART] = "cart"};
     (void)snprintf(up->environment_listen, sizeof(up->environment_listen), "BOOKCART_LISTEN=%s",
@@ -491,6 +507,7 @@ int program_up(const bc_config_t *config, const char *config_path) {
 
     program_event("up", "pid %d, data in %s", getpid(), bc_config_text(config, BC_DATA));
     run(&up, &signals);
+    remove_sockets(config);
     code = up.failed ? 1 : 0;
     program_event("up", "stopped");
 end:

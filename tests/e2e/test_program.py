@@ -115,6 +115,8 @@ def test_modes(make_shop):
     for path in [shop.data, *shop.data.rglob("*")]:
         if path.is_symlink() or not path.exists():
             continue
+        if path.name == "jwks.json":  # public by nature
+            continue
         mode = stat.S_IMODE(path.stat().st_mode)
         assert mode & 0o007 == 0, f"{path} is open to others: {mode:o}"
     for path in (shop.data / "keys").iterdir():
@@ -268,5 +270,4 @@ def test_cors_is_off_unless_listed(make_shop):
     assert "access-control-allow-credentials" not in allowed.headers
     for origin in ("https://evil.example", "null", "https://shop.example.evil"):
         answer = httpx.options(url, headers={"Origin": origin, **preflight})
-        assert "access-control-allow-origin" not in answer.headers
-        assert answer.status_code != 204
+        assert not [name for name in answer.headers if name.startswith("access-control-")], answer.headers
