@@ -417,7 +417,7 @@ def bench_changes(table, args, shop, classic, tokens):
                                     keyed=keyed)["rate"]
             ours, theirs = paired(args.change_rounds, lambda: run(shop), lambda: run(classic))
             name = f"durable change{' with Idempotency-Key' if keyed else ''}, {connections} connections ÷ classic stack, always"
-            table.ratio(name, ours, theirs, 2.0, note=f"{users:,} carts stored")
+            table.ratio(name, ours, theirs, 2.0, note=f"{users:,} carts stored, {args.classic_carts:,} in the classic stack")
 
 
 def bench_constant_rate(table, args, shop, tokens):
@@ -446,7 +446,7 @@ def bench_seats(table, args, shop, classic, folder, tokens, empty_memory):
     status = shop.status()
     seats, touched = status["seats"], status["zone_bytes_touched"]
     table.ratio(f"1,000 busy users among {seats:,} seats ÷ among 1,000", many, few, 0.95)
-    load(classic, tokens, "fill", args.carts, 128)
+    load(classic, tokens, "fill", args.classic_carts, 128)
     keys = int(classic.cli("DBSIZE"))
     used = int(re.search(r"used_memory:(\d+)", classic.cli("INFO", "memory"))[1]) - empty_memory
     table.ratio("memory per seat of 5 lines ÷ the classic stack's keys", [touched / seats], [used / keys], 0.5, unit="bytes",
@@ -480,6 +480,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="20,000 carts, short rounds")
     parser.add_argument("--only", default="", help="rows to run: read, change, rate, seats, replay")
     parser.add_argument("--carts", type=int, default=1000000)
+    parser.add_argument("--classic-carts", type=int, default=0, help="carts stored in the classic stack; 0: as many")
     parser.add_argument("--busy", type=int, default=100000, help="users that change their carts in a change round")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=5)
@@ -490,6 +491,7 @@ def main():
     args = parser.parse_args()
     if args.quick:
         args.carts, args.rounds, args.seconds, args.change_rounds, args.change_seconds, args.replay = 20000, 3, 3, 2, 5, 100000
+    args.classic_carts = min(args.classic_carts or args.carts, args.carts)
     wanted = lambda name: args.only in ("", name)
     folder = pathlib.Path(tempfile.mkdtemp(prefix="bookcart-bench-"))
     os.chmod(folder, 0o755)

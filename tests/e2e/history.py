@@ -15,6 +15,8 @@ Changes with a version of their own (3) are fixed points; between them only chan
 over the rest is small. It is exact: it tries every order that 1–6 allow, remembering what has failed.
 """
 
+import bisect
+import itertools
 from dataclasses import dataclass, field
 
 LINES_MAX = 100
@@ -83,40 +85,71 @@ SEARCH_MAX = 2_000_000
 
 
 class _Search:
-    def __init__(self, history: History, end: int):
+    """The search over the free changes. Everything it asks at one version it finds by bisection in lists that were sorted
+    once: a history has tens of thousands of changes, of which a few are in flight at any moment."""
+
+    def __init__(self, history: History, end: int, fixed: dict[int, Change], free: list[Change], shown: dict[int, Lines]):
         self.history = history
         self.end = end
-        self.fixed: dict[int, Change] = {}
-        self.free: list[Change] = []
-        self.shown: dict[int, Lines] = {}
+        self.fixed = fixed
+        self.free = sorted(free, key=lambda c: c.begin)
+        self.shown = shown
         self.states: list[Lines] = []
         self.steps = 0
         self.deepest = history.start
         self.deepest_reason = ""
 
-    def candidates(self, version: int, used: frozenset[str]):
+        self.free_names = {c.name for c in free}
+        self.ended = [c for c in self.free if c.end is not None]
+        self.never_ended = [c for c in self.free if c.end is None]
+        self.ended_begins = [c.begin for c in self.ended]
+        self.longest = max((c.end - c.begin for c in self.ended), default=0.0)
+        # Repeats by the version that they showed: behind it they have no place any more.
+        self.shown_by_repeat: dict[int, list[str]] = {}
+        for c in self.free:
+            if c.outcome == "repeated":
+                self.shown_by_repeat.setdefault(c.version, []).append(c.name)
+        self.version_of_repeat = {c.name: c.version for c in self.free if c.outcome == "repeated"}
+        # What stands at `version` began before everything fixed behind it had ended.
+        self.earliest_end_from: dict[int, float] = {}
+        earliest = float("inf")
+        for version in range(end, history.start - 1, -1):
+            change = fixed.get(version)
+            if change is not None and change.end is not None:
+                earliest = min(earliest, change.end)
+            self.earliest_end_from[version] = earliest
+
+    def candidates(self, version: int, used: frozenset[str], last_begin: float):
         change = self.fixed.get(version)
         if change is not None:
             return [change]
+        low = bisect.bisect_left(self.ended_begins, last_begin - self.longest)
+        high = bisect.bisect_right(self.ended_begins, self.earliest_end_from[version])
+        found = [
+            c
+            for c in (*self.ended[low:high], *self.never_ended)
+            if c.name not in used and (c.outcome != "repeated" or c.version >= version)
+        ]
         # Acknowledged ones first, the most urgent of them first.
-        return sorted(
-            (c for c in self.free if c.name not in used),
-            key=lambda c: (c.outcome != "repeated", c.end if c.end is not None else float("inf")),
-        )
+        found.sort(key=lambda c: (c.outcome != "repeated", c.end if c.end is not None else float("inf")))
+        return found
 
-    def fits(self, change: Change, version: int, last_begin: float, used: frozenset[str]) -> bool:
+    def fits(self, change: Change, version: int, last_begin: float) -> bool:
         # Real time: nothing that ended before this one began may still be without a version, …
         if change.end is not None and change.end < last_begin:
             return False  # … and what stands before it did not begin after it had ended.
         return not (change.outcome == "repeated" and version > change.version)
 
     def overdue(self, version: int, used: frozenset[str]) -> bool:
-        """Some repeat showed a version that has gone by, and still has no place of its own."""
-        return any(c.outcome == "repeated" and c.version < version and c.name not in used for c in self.free)
+        """Some repeat showed this version, the newest there is, and still has no place of its own."""
+        return any(name not in used for name in self.shown_by_repeat.get(version, ()))
 
     def run(self) -> bool:
         """Depth first without recursion: a history may be long."""
         first = (self.history.start, self.history.start_lines, frozenset(), float("-inf"))
+        if self.overdue(self.history.start, frozenset()):
+            self.note(self.history.start, "an acknowledged change has no version left to take")
+            return False
         failed: set = set()
         stack = [(first, None)]
         states = [self.history.start_lines]
@@ -124,13 +157,10 @@ class _Search:
             (version, lines, used, last_begin), options = stack[-1]
             if options is None:
                 if version == self.end:
-                    if all(c.outcome != "repeated" or c.name in used for c in self.free):
-                        self.states = states[: version - self.history.start + 1]
-                        return True
-                    self.note(version, "an acknowledged change has no version left to take")
-                    options = iter(())
-                else:
-                    options = iter(self.candidates(version + 1, used))
+                    # Every repeat showed a version up to here, and none was overdue at it: all have their place.
+                    self.states = states[: version - self.history.start + 1]
+                    return True
+                options = iter(self.candidates(version + 1, used, last_begin))
                 stack[-1] = (stack[-1][0], options)
             advanced = False
             for change in options:
@@ -151,7 +181,7 @@ class _Search:
         return False
 
     def step(self, change: Change, version: int, lines: Lines, used: frozenset[str], last_begin: float):
-        if not self.fits(change, version, last_begin, used):
+        if not self.fits(change, version, last_begin):
             self.note(version - 1, f"{change.name} had ended before its predecessor began, or was shown earlier")
             return None
         try:
@@ -162,10 +192,12 @@ class _Search:
         if self.shown.get(version, after) != after:
             self.note(version - 1, f"after {change.name} version {version} would be {after}, shown was {self.shown[version]}")
             return None
-        now_used = used if change.name not in {c.name for c in self.free} else used | {change.name}
-        if self.overdue(version + 1, now_used):
-            self.note(version - 1, f"a repeat was answered with a version before its own change")
+        now_used = used | {change.name} if change.name in self.free_names else used
+        if self.overdue(version, now_used):
+            self.note(version - 1, "a repeat was answered with a version before its own change")
             return None
+        # Whoever can have no further place need not be remembered.
+        now_used = frozenset(name for name in now_used if self.version_of_repeat.get(name, self.end) > version)
         return version, after, now_used, max(last_begin, change.begin)
 
     def note(self, version: int, reason: str) -> None:
@@ -215,12 +247,20 @@ def _check_time(history: History) -> list[str]:
 
 def _check_refused(history: History, states: list[Lines]) -> list[str]:
     faults = []
+    ends = sorted((end, version) for _, end, version, _, _ in _shown(history))
+    begins = sorted(((begin, version) for begin, _, version, _, _ in _shown(history)), reverse=True)
+    newest_by = list(itertools.accumulate((version for _, version in ends), max))
+    oldest_from = list(itertools.accumulate((version for _, version in begins), min))
+    end_times = [end for end, _ in ends]
+    begin_times = [-begin for begin, _ in begins]
     for change in history.changes:
         if change.outcome != "refused":
             continue
-        low = max((v for _, e, v, _, _ in _shown(history) if e < change.begin), default=history.start)
-        high = min((v for b, _, v, _, _ in _shown(history) if b > change.end), default=history.start + len(states) - 1)
-        for version in range(low, high + 1):
+        before = bisect.bisect_left(end_times, change.begin)  # answers that had ended when it began
+        behind = bisect.bisect_left(begin_times, -change.end)  # … and that began when it had ended
+        low = newest_by[before - 1] if before > 0 else history.start
+        high = oldest_from[behind - 1] if behind > 0 else history.start + len(states) - 1
+        for version in range(max(low, history.start), high + 1):
             try:
                 apply(states[version - history.start], change.ops)
             except Refused:
@@ -240,23 +280,23 @@ def check(history: History) -> list[str]:
         return faults
     end = max(shown)
 
-    search = _Search(history, end)
-    search.shown = shown
+    fixed: dict[int, Change] = {}
+    free: list[Change] = []
     for change in history.changes:
         if change.outcome == "applied":
-            if change.version in search.fixed:
-                other = search.fixed[change.version].name
-                return [f"{change.name} and {other}: both took version {change.version}"]
+            if change.version in fixed:
+                return [f"{change.name} and {fixed[change.version].name}: both took version {change.version}"]
             if change.version == history.start:
                 return [f"{change.name}: was applied without taking a version"]
-            search.fixed[change.version] = change
+            fixed[change.version] = change
         elif change.outcome in ("none", "repeated"):
-            search.free.append(change)
-    must = len(search.fixed) + sum(1 for c in search.free if c.outcome == "repeated")
+            free.append(change)
+    must = len(fixed) + sum(1 for c in free if c.outcome == "repeated")
     if must > end - history.start:
         return [f"{must} changes were acknowledged, but only {end - history.start} versions were taken: some are lost"]
-    if len(search.fixed) + len(search.free) < end - history.start:
-        return [f"{end - history.start} versions were taken by {len(search.fixed) + len(search.free)} changes: some count twice"]
+    if len(fixed) + len(free) < end - history.start:
+        return [f"{end - history.start} versions were taken by {len(fixed) + len(free)} changes: some count twice"]
+    search = _Search(history, end, fixed, free, shown)
     if not search.run():
         return [f"no legal order: stuck behind version {search.deepest}: {search.deepest_reason}"]
     return _check_refused(history, search.states)
