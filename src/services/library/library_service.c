@@ -49,6 +49,7 @@ static void import_sample(const bc_config_t *config, library_store_t *store) {
 
 static void close_library(void *context) {
     library_t *library = context;
+    bc_revoked_destroy(library->revoked);
     bc_feed_destroy(library->feed);
     library_store_close(library->store);
     free(library);
@@ -63,7 +64,8 @@ static bool open_library(const bc_service_tools_t *tools, void **context) {
         import_sample(tools->config, library->store);
         library->feed = bc_feed_create(library_store_generation(library->store), library_feed_read, library);
     }
-    if (library->feed == NULL) {
+    if (library->feed != NULL) library->revoked = bc_revoked_create(tools->config, tools->service_key);
+    if (library->revoked == NULL) {
         close_library(library);
         return false;
     }
@@ -73,13 +75,22 @@ static bool open_library(const bc_service_tools_t *tools, void **context) {
 
 static void stop_library(void *context) {
     library_t *library = context;
+    bc_revoked_stop(library->revoked);
     bc_feed_wake(library->feed);
 }
 
 static bool library_is_ready(void *context, json_t *checks) {
     const library_t *library = context;
     bool open = library_store_is_open(library->store);
+    /* The catalogue is served without it; only who must say who he is waits. */
+    bool vouched = bc_revoked_is_vouched(library->revoked);
+    if (json_object_set_new(checks, "revocations", json_string(vouched ? "ok" : "not vouched for")) != 0) return false;
     return json_object_set_new(checks, "database", json_string(open ? "ok" : "closed")) == 0 && open;
+}
+
+static bc_standing_t library_standing(const bc_claims_t *claims, void *context) {
+    const library_t *library = context;
+    return bc_revoked_standing(library->revoked, claims);
 }
 
 const bc_service_t library_service = {
@@ -91,6 +102,7 @@ const bc_service_t library_service = {
     .open = open_library,
     .stop = stop_library,
     .close = close_library,
+    .standing = library_standing,
     .ready = library_is_ready,
 };
 

@@ -5,6 +5,7 @@
 #include "platform/bc_config.h"
 #include "platform/bc_feed.h"
 #include "platform/bc_http.h"
+#include "platform/bc_revoked.h"
 #include "platform/bc_service.h"
 #include "services/library/library_store.h"
 
@@ -12,6 +13,7 @@ typedef struct {
     const bc_config_t *config; /* borrowed for the service's life */
     library_store_t *store;    /* owned */
     bc_feed_t *feed;           /* owned */
+    bc_revoked_t *revoked;     /* owned */
 } library_t;
 
 /* The service as bc_service_start takes it: the program and the tests start the same. */

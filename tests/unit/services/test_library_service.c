@@ -6,6 +6,7 @@
 #include "platform/bc_secret.h"
 #include "platform/bc_time.h"
 #include "platform/bc_token.h"
+#include "services/auth/auth.h"
 #include "services/library/library.h"
 #include "services/library/library_cursor.h"
 #include "services/library/library_json.h"
@@ -26,6 +27,7 @@
 static char data[64];
 static bc_config_t *config;
 static bc_service_state_t *service;
+static bc_service_state_t *auth;
 static char admin_token[BC_TOKEN_MAX + 1];
 static char guest_token[BC_TOKEN_MAX + 1];
 static char service_key[BC_SECRET_MAX + 1];
@@ -182,9 +184,15 @@ static void import_text(const char *text, const char *last_line) {
     assert_non_null(strstr(report, last_line));
 }
 
+/* Auth too: without its list of revoked sessions nobody's token is believed. */
 static void start_service(void) {
+    if (auth == NULL) auth = bc_service_start(&auth_service, config);
+    assert_non_null(auth);
     service = bc_service_start(&library_service, config);
     assert_non_null(service);
+    const library_t *library = bc_service_context(service);
+    for (int i = 0; i < 500 && !bc_revoked_is_vouched(library->revoked); i++) (void)usleep(10000);
+    assert_true(bc_revoked_is_vouched(library->revoked));
 }
 
 static void stop_service(void) {
@@ -232,6 +240,8 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 static int teardown(void **state) {
     (void)state;
     stop_service();
+    bc_service_stop(auth);
+    auth = NULL;
     bc_config_destroy(config);
     config = NULL;
     (void)nftw(data, remove_one, 16, FTW_DEPTH | FTW_PHYS); /* a left-over in /tmp fails no test */
