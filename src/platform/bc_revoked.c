@@ -1,9 +1,21 @@
+/*
+ * Follows auth's feed of revocations and answers for the claims of verified tokens.
+ *
+ * One thread asks; handlers look up under the mutex. Invariants:
+ * 1. The table in use is a complete list: a full one is built beside it and takes its place in one step (rule 9).
+ * 2. heard_ms is when the table in use was last known to be complete: the pages of a list still under way do not move it.
+ * 3. A table that lacks an entry (the limit, no memory) is never vouched for: the whole list is asked for again until it fits,
+ *    and auth leaves out what has expired.
+ * A session known to have ended is refused also when nobody vouches for the list: revocations are not taken back.
+ */
 #include "platform/bc_revoked.h"
 
 #include "platform/bc_client.h"
 #include "platform/bc_log.h"
 #include "platform/bc_time.h"
 
+#include <assert.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -29,13 +41,14 @@ typedef struct entry {
 typedef struct {
     entry_t *buckets[BUCKETS]; /* owned */
     size_t count;
-    bool full;
+    bool full; /* an entry is missing */
 } table_t;
 
 struct bc_revoked {
     bc_client_t *client; /* of the thread */
     pthread_t thread;
     int64_t feed_max_ms;
+    size_t entries_max;
     volatile bool stopping;
     pthread_mutex_t mutex;
     pthread_cond_t ended;
@@ -65,7 +78,7 @@ static void table_destroy(table_t *table) {
 }
 
 /* Takes what has expired out of the bucket on the way. */
-static void table_put(table_t *table, const entry_t *add, int64_t now_s) {
+static void table_put(table_t *table, const entry_t *add, int64_t now_s, size_t entries_max) {
     entry_t **link = &table->buckets[bucket_of(&add->id)];
     while (*link != NULL) {
         entry_t *entry = *link;
@@ -82,7 +95,7 @@ static void table_put(table_t *table, const entry_t *add, int64_t now_s) {
         }
         link = &entry->next;
     }
-    entry_t *entry = table->count < BC_REVOKED_MAX ? malloc(sizeof(*entry)) : NULL;
+    entry_t *entry = table->count < entries_max ? malloc(sizeof(*entry)) : NULL;
     if (entry == NULL) {
         if (!table->full) bc_log(BC_LOG_ALERT, "revocations-full", bc_f_int("entries", (int64_t)table->count));
         table->full = true; /* what is not known cannot be vouched for */
@@ -108,8 +121,9 @@ static bool read_number(const json_t *value, uint64_t *number) {
     const char *text = json_string_value(value);
     if (text == NULL || text[0] < '0' || text[0] > '9') return false;
     char *end = NULL;
+    errno = 0;
     unsigned long long parsed = strtoull(text, &end, 10);
-    if (*end != '\0') return false;
+    if (*end != '\0' || errno != 0) return false;
     *number = parsed;
     return true;
 }
@@ -126,49 +140,71 @@ static bool read_entry(const json_t *json, entry_t *entry) {
     return cart_id_parse(entry->is_session ? BC_PREFIX_SESSION : BC_PREFIX_USER, id, strlen(id), &entry->id);
 }
 
-/* One page is taken in whole or not at all. false: wrong form. */
-static bool take_page(bc_revoked_t *revoked, const json_t *reply) {
+/* Takes a new generation: its whole list is to be heard. false: no memory. */
+static bool begin_list(bc_revoked_t *revoked, const char *generation) {
+    table_destroy(revoked->building);
+    revoked->building = calloc(1, sizeof(*revoked->building));
+    revoked->position = 0;
+    (void)snprintf(revoked->generation, WORD_MAX, "%s", revoked->building == NULL ? "" : generation); /* measured */
+    return revoked->building != NULL;
+}
+
+/* false: it does not fit, and the whole list must be heard again. */
+static bool take_items(bc_revoked_t *revoked, const json_t *items, uint64_t position, bool more) {
+    table_t *old = NULL;
+    int64_t now_s = bc_time_s();
+    (void)pthread_mutex_lock(&revoked->mutex);
+    table_t *table = revoked->building != NULL ? revoked->building : revoked->table;
+    assert(table != NULL);
+    for (size_t i = 0; i < json_array_size(items); i++) {
+        entry_t entry;
+        if (read_entry(json_array_get(items, i), &entry)) table_put(table, &entry, now_s, revoked->entries_max);
+    }
+    bool fits = !table->full;
+    revoked->position = position;
+    if (fits && !more) {
+        if (revoked->building != NULL) {
+            old = revoked->table;
+            revoked->table = revoked->building;
+            revoked->building = NULL;
+        }
+        revoked->heard_ms = bc_monotonic_ms();
+    }
+    (void)pthread_mutex_unlock(&revoked->mutex);
+    table_destroy(old);
+    if (!fits) {
+        table_destroy(revoked->building);
+        revoked->building = NULL;
+        revoked->generation[0] = '\0';
+        revoked->position = 0;
+    }
+    return fits;
+}
+
+typedef enum { PAGE_TAKEN, PAGE_MALFORMED, PAGE_REFUSED /* none came, or it cannot be kept now */ } page_result_t;
+
+/* One page is taken in whole or not at all. */
+static page_result_t take_page(bc_revoked_t *revoked, const json_t *reply) {
     const char *generation = json_string_value(json_object_get(reply, "generation"));
     const json_t *items = json_object_get(reply, "items");
+    bool more = json_is_true(json_object_get(reply, "more"));
     uint64_t position = 0;
-    if (generation == NULL || strlen(generation) >= WORD_MAX || !json_is_array(items) ||
+    if (generation == NULL || generation[0] == '\0' || strlen(generation) >= WORD_MAX || !json_is_array(items) ||
         !read_number(json_object_get(reply, "position"), &position)) {
-        return false;
+        return PAGE_MALFORMED;
     }
     if (strcmp(generation, revoked->generation) != 0) {
         /* Another store, or auth has started anew: its whole list replaces ours in one step, when it is complete. */
         bool asked_from_the_start = revoked->position == 0;
-        (void)snprintf(revoked->generation, WORD_MAX, "%s", generation); /* measured */
-        revoked->position = 0;
-        table_destroy(revoked->building);
-        revoked->building = calloc(1, sizeof(*revoked->building));
-        if (revoked->building == NULL) {
-            revoked->generation[0] = '\0';
-            return false;
-        }
-        if (!asked_from_the_start) return true;
+        if (!begin_list(revoked, generation)) return PAGE_REFUSED;
+        if (!asked_from_the_start) return PAGE_TAKEN;
     }
-    entry_t entry;
+    if (position < revoked->position || (more && position == revoked->position)) return PAGE_MALFORMED;
     for (size_t i = 0; i < json_array_size(items); i++) {
-        if (!read_entry(json_array_get(items, i), &entry)) return false;
+        entry_t entry;
+        if (!read_entry(json_array_get(items, i), &entry)) return PAGE_MALFORMED;
     }
-    int64_t now_s = bc_time_s();
-    (void)pthread_mutex_lock(&revoked->mutex);
-    table_t *table = revoked->building != NULL ? revoked->building : revoked->table;
-    for (size_t i = 0; i < json_array_size(items); i++) {
-        if (read_entry(json_array_get(items, i), &entry)) table_put(table, &entry, now_s);
-    }
-    revoked->position = position;
-    table_t *old = NULL;
-    if (revoked->building != NULL && !json_is_true(json_object_get(reply, "more"))) {
-        old = revoked->table;
-        revoked->table = revoked->building;
-        revoked->building = NULL;
-    }
-    revoked->heard_ms = bc_monotonic_ms();
-    (void)pthread_mutex_unlock(&revoked->mutex);
-    table_destroy(old);
-    return true;
+    return take_items(revoked, items, position, more) ? PAGE_TAKEN : PAGE_REFUSED;
 }
 
 static bool ask(bc_revoked_t *revoked) {
@@ -178,10 +214,10 @@ static bool ask(bc_revoked_t *revoked) {
     int status = 0;
     json_t *reply = NULL;
     if (!bc_client_call(revoked->client, "GET", path, NULL, CALL_MS, &revoked->stopping, &status, &reply)) return false;
-    bool taken = status == 200 && take_page(revoked, reply);
-    if (status == 200 && !taken) bc_log(BC_LOG_ALERT, "feed-malformed", bc_f_text("feed", "revocations"));
+    page_result_t result = status == 200 ? take_page(revoked, reply) : PAGE_REFUSED;
+    if (result == PAGE_MALFORMED) bc_log(BC_LOG_ALERT, "feed-malformed", bc_f_text("feed", "revocations"));
     json_decref(reply);
-    return taken;
+    return result == PAGE_TAKEN;
 }
 
 static void *follow(void *context) {
@@ -211,8 +247,13 @@ static void *follow(void *context) {
 /* ---- life -------------------------------------------------------------------------------------------------------- */
 
 bc_revoked_t *bc_revoked_create(const bc_config_t *config, const char *service_key) {
+    return bc_revoked_create_bounded(config, service_key, BC_REVOKED_MAX);
+}
+
+bc_revoked_t *bc_revoked_create_bounded(const bc_config_t *config, const char *service_key, size_t entries_max) {
     bc_revoked_t *revoked = calloc(1, sizeof(*revoked));
     if (revoked == NULL) return NULL;
+    revoked->entries_max = entries_max;
     revoked->feed_max_ms = bc_config_number(config, BC_CART_FEED_MAX);
     revoked->client = bc_client_create(bc_config_text(config, BC_AUTH_INTERNAL), service_key);
     revoked->building = calloc(1, sizeof(*revoked->building));
@@ -263,13 +304,11 @@ bool bc_revoked_is_vouched(bc_revoked_t *revoked) {
 }
 
 bc_standing_t bc_revoked_standing(bc_revoked_t *revoked, const bc_claims_t *claims) {
-    bc_standing_t standing = BC_STANDING_UNKNOWN;
     (void)pthread_mutex_lock(&revoked->mutex);
-    if (is_vouched(revoked)) {
-        bool dead = table_has(revoked->table, &claims->session, true, claims->issued_s) ||
-                    table_has(revoked->table, &claims->user, false, claims->issued_s);
-        standing = dead ? BC_STANDING_REVOKED : BC_STANDING_GOOD;
-    }
+    const table_t *table = revoked->table;
+    bool dead = table != NULL && (table_has(table, &claims->session, true, claims->issued_s) ||
+                                  table_has(table, &claims->user, false, claims->issued_s));
+    bool vouched = is_vouched(revoked);
     (void)pthread_mutex_unlock(&revoked->mutex);
-    return standing;
+    return dead ? BC_STANDING_REVOKED : vouched ? BC_STANDING_GOOD : BC_STANDING_UNKNOWN;
 }
