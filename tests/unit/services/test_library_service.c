@@ -1,5 +1,6 @@
 /* The real library service on unix sockets over a real database in a temporary folder, called by libcurl as the edge and the other
  * services call it; and the import command beside it and without it. */
+#include "platform/bc_client.h"
 #include "platform/bc_config.h"
 #include "platform/bc_log.h"
 #include "platform/bc_random.h"
@@ -239,9 +240,9 @@ static int remove_one(const char *path, const struct stat *info, int kind, struc
 
 static int teardown(void **state) {
     (void)state;
-    stop_service();
-    bc_service_stop(auth);
+    bc_service_stop(auth); /* first: it answers the library's long poll at once */
     auth = NULL;
+    stop_service();
     bc_config_destroy(config);
     config = NULL;
     (void)nftw(data, remove_one, 16, FTW_DEPTH | FTW_PHYS); /* a left-over in /tmp fails no test */
@@ -557,6 +558,77 @@ static void a_deleted_book_is_gone_for_good(void **state) {
     drop(&answer);
 }
 
+/* --- callers --- */
+
+/* A call to auth's public listener; the credential is the caller's token. The caller owns what comes back. */
+static json_t *call_auth(const char *path, const char *token, json_t *body, int wanted) {
+    bc_client_t *client = bc_client_create(bc_config_text(config, BC_AUTH_LISTEN), token);
+    json_t *reply = NULL;
+    int status = 0;
+    assert_non_null(client);
+    assert_true(bc_client_call(client, "POST", path, body, 10000, NULL, &status, &reply));
+    assert_int_equal(status, wanted);
+    bc_client_destroy(client);
+    json_decref(body);
+    return reply;
+}
+
+/* Asks until the answer is that, however long the machine takes. */
+static void wait_for_admin_status(answer_t *answer, const char *token, int status) {
+    int64_t until = bc_monotonic_ms() + 20000;
+    do {
+        call(answer, false, "GET", "/api/v1/admin/books/1", token, NULL, NULL);
+        if (answer->status != status) (void)usleep(2000);
+    } while (answer->status != status && bc_monotonic_ms() < until);
+    assert_int_equal(answer->status, status);
+}
+
+static void a_session_that_has_ended_is_refused(void **state) {
+    (void)state;
+    answer_t answer = {0};
+    json_t *guest = call_auth("/api/v1/auth/guest", "none", NULL, 201);
+    const char *token = json_string_value(json_object_get(guest, "access_token"));
+    json_t *logout = json_pack("{s:O}", "refresh_token", json_object_get(guest, "refresh_token"));
+    call(&answer, false, "GET", "/api/v1/admin/books/1", token, NULL, NULL);
+    expect_problem(&answer, 403, "forbidden", NULL);
+    json_decref(call_auth("/api/v1/auth/logout", token, logout, 204));
+    wait_for_admin_status(&answer, token, 401);
+    expect_problem(&answer, 401, "unauthorized", NULL);
+    call(&answer, false, "GET", "/api/v1/books/1", token, NULL, NULL);
+    assert_int_equal(answer.status, 200); /* anyone may, and nobody asks who it is */
+    call(&answer, false, "GET", "/api/v1/admin/books/1", admin_token, NULL, NULL);
+    assert_int_equal(answer.status, 200);
+    json_decref(guest);
+    drop(&answer);
+}
+
+static void without_auth_the_catalogue_is_served_and_admins_wait(void **state) {
+    (void)state;
+    answer_t answer = {0};
+    char value[256];
+    stop_service();
+    bc_service_stop(auth);
+    auth = NULL;
+    service = bc_service_start(&library_service, config);
+    assert_non_null(service);
+    call(&answer, false, "PATCH", "/api/v1/admin/books/1", admin_token, "If-Match: *", "{\"stock\":1}");
+    expect_problem(&answer, 503, "unavailable", NULL);
+    assert_string_equal(header_of(&answer, "Retry-After", value), "1");
+    get(&answer, "/api/v1/books/1");
+    assert_int_equal(answer.status, 200);
+    call(&answer, true, "GET", "/readyz", NULL, NULL, NULL);
+    assert_int_equal(answer.status, 200);
+    const json_t *checks = json_object_get(answer.json, "checks");
+    assert_string_equal(json_string_value(json_object_get(checks, "revocations")), "not vouched for");
+    auth = bc_service_start(&auth_service, config);
+    assert_non_null(auth);
+    wait_for_admin_status(&answer, admin_token, 200);
+    call(&answer, true, "GET", "/readyz", NULL, NULL, NULL);
+    checks = json_object_get(answer.json, "checks");
+    assert_string_equal(json_string_value(json_object_get(checks, "revocations")), "ok");
+    drop(&answer);
+}
+
 /* --- feed --- */
 
 static void get_feed(answer_t *answer, const char *query) {
@@ -784,6 +856,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(admin_changes_need_the_newest_tag, setup, teardown),
         cmocka_unit_test_setup_teardown(admin_changes_are_judged, setup, teardown),
         cmocka_unit_test_setup_teardown(a_deleted_book_is_gone_for_good, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_session_that_has_ended_is_refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(without_auth_the_catalogue_is_served_and_admins_wait, setup, teardown),
         cmocka_unit_test_setup_teardown(feed_can_be_resumed_anywhere, setup, teardown),
         cmocka_unit_test_setup_teardown(a_change_wakes_who_waits, setup, teardown),
         cmocka_unit_test_setup_teardown(importing_twice_changes_nothing, setup, teardown),
