@@ -10,6 +10,8 @@
 #include "services/auth/auth.h"
 #include "services/cart/cart_service.h"
 #include "services/library/library.h"
+#include "services/payment/payment.h"
+#include "services/question/question.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -44,17 +46,24 @@ static int run_serve(const bc_config_t *config, const options_t *options) {
     static const struct {
         const char *name;
         int (*main)(const bc_config_t *config);
-    } services[] = {{"auth", auth_service_main}, {"library", library_service_main}, {"cart", cart_service_main}};
+    } services[] = {{"auth", auth_service_main},
+                    {"library", library_service_main},
+                    {"cart", cart_service_main},
+                    {"payment", payment_service_main},
+                    {"question", question_service_main}};
     for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
         if (strcmp(options->words[0], services[i].name) == 0) return services[i].main(config);
     }
-    fprintf(stderr, "bookcart: serve: no service \"%s\" (there are auth, library, cart)\n", options->words[0]);
+    fprintf(stderr, "bookcart: serve: no service \"%s\" (there are auth, library, cart, payment, question)\n",
+            options->words[0]);
     return USAGE_ERROR;
 }
 
 static int run_migrate(const bc_config_t *config, const options_t *options) {
     (void)options; /* takes none */
-    if (auth_service_migrate(config) != 0 || library_service_migrate(config) != 0 || cart_service_migrate(config) != 0)
+    if (auth_service_migrate(config) != 0 || library_service_migrate(config) != 0 ||
+        cart_service_migrate(config) != 0 || payment_service_migrate(config) != 0 ||
+        question_service_migrate(config) != 0)
         return 1;
     printf("bookcart: migrate: every store in %s is at this program's form\n", bc_config_text(config, BC_DATA));
     return 0;
@@ -90,7 +99,8 @@ static int run_settings(const bc_config_t *config, const options_t *options) {
 static const command_t commands[] = {
     {"up", "up --data DIR [--listen ADDR:PORT] [--config FILE]", "everything on one machine, nginx too", 0, true, true,
      run_up},
-    {"serve", "serve auth|library|cart --data DIR|--config FILE", "one service", 1, false, false, run_serve},
+    {"serve", "serve auth|library|cart|payment|question --data DIR|--config FILE", "one service", 1, false, false,
+     run_serve},
     {"migrate", "migrate --data DIR|--config FILE", "bring every store to this program's form", 0, false, false,
      run_migrate},
     {"import", "import FILE.csv --data DIR|--config FILE", "books into the catalogue; a repeat changes nothing", 1,

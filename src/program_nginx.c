@@ -102,6 +102,7 @@ typedef struct {
 /* Generous for a person, tedious for a guesser. */
 static const limit_t limit_auth = {"auth", "5r/s", 40, 20};
 static const limit_t limit_catalogue = {"catalogue", "100r/s", 400, 200};
+static const limit_t limit_shop = {"shop", "20r/s", 100, 50};
 static const limit_t limit_cart = {"cart", "100r/s", 400, 200};
 
 static void write_limit_zone(FILE *out, const limit_t *limit) {
@@ -133,8 +134,14 @@ static void write_locations(FILE *out, bool limits) {
     /* clang-format off */
     static const char *const auth[] = {"^~ /api/v1/auth/", "= /api/v1/me", "^~ /api/v1/me/", "= /api/v1/admin/users",
                                        "^~ /api/v1/admin/users/", "= /api/v1/admin/audit", NULL};
-    static const char *const catalogue[] = {"= /api/v1/books", "^~ /api/v1/books/", "= /api/v1/shop", NULL};
+    static const char *const catalogue[] = {"= /api/v1/books", "/api/v1/books/", "= /api/v1/shop", NULL};
     static const char *const library_admin[] = {"= /api/v1/admin/books", "^~ /api/v1/admin/books/", "^~ /api/v1/admin/jobs/", NULL};
+    static const char *const payment[] = {"= /api/v1/checkout", "^~ /api/v1/checkout/", "= /api/v1/orders", "^~ /api/v1/orders/", "^~ /api/v1/sandbox/",
+                                          "= /api/v1/admin/orders", "^~ /api/v1/admin/orders/", "^~ /api/v1/admin/stock/", NULL};
+    static const char *const question[] = {"= /api/v1/questions", "^~ /api/v1/questions/", "= /api/v1/admin/questions",
+                                           "^~ /api/v1/admin/questions/", "^~ /api/v1/admin/faq/", NULL};
+    /* The regular expression goes before the prefix /api/v1/books/, which therefore has no ^~. */
+    static const char *const public_answers[] = {"= /api/v1/faq", "~ ^/api/v1/books/[^/]+/questions$", NULL};
     /* clang-format on */
     for (int i = 0; auth[i] != NULL; i++)
         write_proxied(out, auth[i], "auth", &limit_auth, "client_max_body_size 64k;", limits);
@@ -144,6 +151,15 @@ static void write_locations(FILE *out, bool limits) {
                       "proxy_cache pages; gzip on; client_max_body_size 16k;", limits);
     for (int i = 0; library_admin[i] != NULL; i++)
         write_proxied(out, library_admin[i], "library", &limit_auth, NULL, limits);
+    for (int i = 0; payment[i] != NULL; i++)
+        write_proxied(out, payment[i], "payment", &limit_shop, "client_max_body_size 64k;", limits);
+    /* The provider's calls come from few addresses, many at once: its signature is what is believed, no limit is in its way. */
+    write_proxied(out, "= /api/v1/payment/webhook", "payment", &limit_shop, "client_max_body_size 1m;", false);
+    for (int i = 0; question[i] != NULL; i++)
+        write_proxied(out, question[i], "question", &limit_shop, "client_max_body_size 64k;", limits);
+    for (int i = 0; public_answers[i] != NULL; i++)
+        write_proxied(out, public_answers[i], "question", &limit_catalogue,
+                      "proxy_cache pages; gzip on; client_max_body_size 16k;", limits);
     /* 64 MiB and a little: the service counts the body itself. Streamed, so that nginx keeps no copy. */
     write_proxied(out, "= /api/v1/admin/books/import", "library", &limit_auth,
                   "client_max_body_size 65m; proxy_request_buffering off; proxy_read_timeout 300s;", limits);
@@ -285,7 +301,11 @@ static void write_operations(FILE *out, const bc_config_t *config, const program
     static const struct {
         const char *name;
         bc_key_t key;
-    } services[] = {{"auth", BC_AUTH_INTERNAL}, {"library", BC_LIBRARY_INTERNAL}, {"cart", BC_CART_INTERNAL}};
+    } services[] = {{"auth", BC_AUTH_INTERNAL},
+                    {"library", BC_LIBRARY_INTERNAL},
+                    {"cart", BC_CART_INTERNAL},
+                    {"payment", BC_PAYMENT_INTERNAL},
+                    {"question", BC_QUESTION_INTERNAL}};
     for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
         char name[32];
         (void)snprintf(name, sizeof(name), "%s_internal", services[i].name); /* short names of ours */
@@ -328,12 +348,15 @@ void program_nginx_write(const bc_config_t *config, const program_nginx_t *nginx
           out);
     write_limit_zone(out, &limit_auth);
     write_limit_zone(out, &limit_catalogue);
+    write_limit_zone(out, &limit_shop);
     write_limit_zone(out, &limit_cart);
     const char *origins = bc_config_text(config, BC_CORS_ORIGINS);
     if (origins[0] != '\0') write_cors_maps(out, origins);
     write_cart_settings(out, config);
     write_upstream(out, "auth", bc_config_text(config, BC_AUTH_LISTEN), 16);
     write_upstream(out, "library", bc_config_text(config, BC_LIBRARY_LISTEN), 16);
+    write_upstream(out, "payment", bc_config_text(config, BC_PAYMENT_LISTEN), 16);
+    write_upstream(out, "question", bc_config_text(config, BC_QUESTION_LISTEN), 16);
     write_shop(out, config, nginx);
     write_operations(out, config, nginx);
     fputs("}\n", out);

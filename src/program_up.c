@@ -12,8 +12,8 @@
  * 4. One thread, one loop: reap, start what is due, look for readiness, wait for a signal or the next deadline.
  *
  * A child:  IDLE ──start──▶ RUNNING ──ended──▶ WAITING (back-off) ──due──▶ RUNNING;   stopping: RUNNING ──ended──▶ IDLE
- * The whole: STARTING ──all ready──▶ SERVING ──SIGTERM, SIGINT──▶ STOPPING: nginx, cart, library, auth, one after the other, so
- *            that parked requests are answered while the cart service still confirms.
+ * The whole: STARTING ──all ready──▶ SERVING ──SIGTERM, SIGINT──▶ STOPPING: nginx, question, payment, cart, library, auth, one
+ *            after the other, so that parked requests are answered while the cart service still confirms.
  *
  * Limits: a child that fails START_FAILURES_MAX times in a row before everything was ready once ends the start; later it is
  * tried for ever, with a growing pause.
@@ -42,9 +42,9 @@
 #define HURRY_AFTER_MS     1000
 #define OPEN_FILES_MAX     65536
 
-enum { AUTH, LIBRARY, CART, NGINX, CHILDREN };
+enum { AUTH, LIBRARY, CART, PAYMENT, QUESTION, SERVICES, NGINX = SERVICES, CHILDREN };
 /* The order of a shutdown. */
-static const int stop_order[CHILDREN] = {NGINX, CART, LIBRARY, AUTH};
+static const int stop_order[CHILDREN] = {NGINX, QUESTION, PAYMENT, CART, LIBRARY, AUTH};
 
 typedef struct {
     const char *name;
@@ -78,13 +78,16 @@ typedef struct {
 /* --- readiness --- */
 
 static void look_for_readiness(up_t *up, int64_t now_ms) {
-    static const bc_key_t internal[] = {
-        [AUTH] = BC_AUTH_INTERNAL, [LIBRARY] = BC_LIBRARY_INTERNAL, [CART] = BC_CART_INTERNAL};
+    static const bc_key_t internal[] = {[AUTH] = BC_AUTH_INTERNAL,
+                                        [LIBRARY] = BC_LIBRARY_INTERNAL,
+                                        [CART] = BC_CART_INTERNAL,
+                                        [PAYMENT] = BC_PAYMENT_INTERNAL,
+                                        [QUESTION] = BC_QUESTION_INTERNAL};
     up->probe_at_ms = now_ms + PROBE_EVERY_MS;
     for (int i = 0; i < CHILDREN; i++) {
         if (up->children[i].state != CHILD_RUNNING) return;
     }
-    for (int i = AUTH; i <= CART; i++) {
+    for (int i = 0; i < SERVICES; i++) {
         if (!program_probe(bc_config_text(up->config, internal[i]))) return;
     }
     if (!program_probe(up->listeners[OPERATIONS].address)) return;
@@ -433,12 +436,13 @@ static void remove_sockets(const bc_config_t *config) {
 }
 
 static void describe_children(up_t *up, const char *config_path) {
-    static const char *const names[] = {[AUTH] = "auth", [LIBRARY] = "library", [CART] = "cart"};
+    static const char *const names[] = {
+        [AUTH] = "auth", [LIBRARY] = "library", [CART] = "cart", [PAYMENT] = "payment", [QUESTION] = "question"};
     (void)snprintf(up->environment_listen, sizeof(up->environment_listen), "BOOKCART_LISTEN=%s",
                    up->listeners[SHOP].address);
     (void)snprintf(up->environment_operations, sizeof(up->environment_operations), "BOOKCART_OPS_LISTEN=%s",
                    up->listeners[OPERATIONS].address);
-    for (int i = AUTH; i <= CART; i++) {
+    for (int i = 0; i < SERVICES; i++) {
         up->children[i] = (child_t){
             .name = names[i],
             .path = "/proc/self/exe",

@@ -91,6 +91,13 @@ static const row_t table[BC_KEY_COUNT] = {
     [BC_LIBRARY_INTERNAL] = {"BOOKCART_LIBRARY_INTERNAL", LISTEN, "unix:@/run/library-internal.sock", 0, 0, false, "library, for other services and operations"},
     [BC_CART_LINK]        = {"BOOKCART_CART_LINK", LISTEN, "unix:@/run/cart-link.sock", 0, 0, false, "cart service, the link for the edge's workers"},
     [BC_CART_INTERNAL]    = {"BOOKCART_CART_INTERNAL", LISTEN, "unix:@/run/cart-internal.sock", 0, 0, false, "cart service, for other services and operations"},
+    [BC_PAYMENT_LISTEN]    = {"BOOKCART_PAYMENT_LISTEN", LISTEN, "unix:@/run/payment.sock", 0, 0, false, "payment, for the edge"},
+    [BC_PAYMENT_INTERNAL]  = {"BOOKCART_PAYMENT_INTERNAL", LISTEN, "unix:@/run/payment-internal.sock", 0, 0, false, "payment, for other services and operations"},
+    [BC_QUESTION_LISTEN]   = {"BOOKCART_QUESTION_LISTEN", LISTEN, "unix:@/run/question.sock", 0, 0, false, "question, for the edge"},
+    [BC_QUESTION_INTERNAL] = {"BOOKCART_QUESTION_INTERNAL", LISTEN, "unix:@/run/question-internal.sock", 0, 0, false, "question, for other services and operations"},
+
+    [BC_EVENTS_KEEP] = {"BOOKCART_EVENTS_KEEP", DURATION, "30d", 1 * H, 365 * DAY, false, "events and the ids of those applied are kept so long"},
+    [BC_FAULTS]      = {"BOOKCART_FAULTS", TEXT, "", 0, 0, false, "points at which a test lets the program fail: POINT=kill|fail[@N], …; only when every listener is on loopback"},
 
     [BC_SAMPLE_CATALOGUE] = {"BOOKCART_SAMPLE_CATALOGUE", FLAG, "no", 0, 0, false, "an empty library imports BOOKCART_SAMPLE_FILE at its start"},
     [BC_SAMPLE_FILE]      = {"BOOKCART_SAMPLE_FILE", PATH, "", 0, 0, false, "CSV catalogue for an empty library"},
@@ -560,8 +567,9 @@ static bool make_data_absolute(bc_config_t *config, char *reason) {
     return true;
 }
 
-static const bc_key_t all_listeners[] = {BC_LISTEN,         BC_OPS_LISTEN,       BC_AUTH_LISTEN, BC_AUTH_INTERNAL,
-                                         BC_LIBRARY_LISTEN, BC_LIBRARY_INTERNAL, BC_CART_LINK,   BC_CART_INTERNAL};
+static const bc_key_t all_listeners[] = {
+    BC_LISTEN,    BC_OPS_LISTEN,    BC_AUTH_LISTEN,    BC_AUTH_INTERNAL,    BC_LIBRARY_LISTEN,  BC_LIBRARY_INTERNAL,
+    BC_CART_LINK, BC_CART_INTERNAL, BC_PAYMENT_LISTEN, BC_PAYMENT_INTERNAL, BC_QUESTION_LISTEN, BC_QUESTION_INTERNAL};
 
 /* The first listener that others than this machine can reach, or NULL. */
 static const char *public_listener(const bc_config_t *config) {
@@ -582,6 +590,9 @@ static bool judge_combinations(const bc_config_t *config, char *reason) {
     if (open != NULL && !bc_config_flag(config, BC_RATE_LIMITS))
         return refuse(reason, "%s: BOOKCART_RATE_LIMITS: off is refused while %s is not on loopback",
                       origin_of(config, BC_RATE_LIMITS), open);
+    if (open != NULL && bc_config_text(config, BC_FAULTS)[0] != '\0')
+        return refuse(reason, "%s: BOOKCART_FAULTS: is for tests and refused while %s is not on loopback",
+                      origin_of(config, BC_FAULTS), open);
     /* Sandbox payments are the default and no payment service exists to serve them: only asking for them by name is judged. */
     if (open != NULL && config->values[BC_PAYMENTS].set && !bc_config_flag(config, BC_SANDBOX_PUBLIC))
         return refuse(reason,

@@ -57,6 +57,13 @@ typedef enum {
     BC_LIBRARY_INTERNAL,
     BC_CART_LINK,
     BC_CART_INTERNAL,
+    BC_PAYMENT_LISTEN,
+    BC_PAYMENT_INTERNAL,
+    BC_QUESTION_LISTEN,
+    BC_QUESTION_INTERNAL,
+
+    BC_EVENTS_KEEP, /* duration: events and inbox entries are kept so long */
+    BC_FAULTS,      /* text: bc_fault.h; loopback only */
 
     BC_SAMPLE_CATALOGUE, /* flag: an empty library imports BC_SAMPLE_FILE at its start */
     BC_SAMPLE_FILE,      /* path: a CSV catalogue */

@@ -1,6 +1,7 @@
 #include "platform/bc_service.h"
 
 #include "platform/bc_client.h"
+#include "platform/bc_fault.h"
 #include "platform/bc_files.h"
 #include "platform/bc_log.h"
 #include "platform/bc_metrics.h"
@@ -157,6 +158,11 @@ bc_service_state_t *bc_service_start(const bc_service_t *service, const bc_confi
     if (state == NULL) return NULL;
     state->service = service;
     state->lock_fd = -1;
+    char reason[BC_CONFIG_REASON_BYTES];
+    if (!bc_fault_init(bc_config_text(config, BC_FAULTS), reason)) {
+        bc_log(BC_LOG_ERROR, "setting-refused", bc_f_text("reason", reason));
+        goto fail;
+    }
     if (!bc_random_init() || !bc_client_init()) goto fail;
     state->lock_fd = bc_service_lock(config, service->name, true);
     if (state->lock_fd < 0) goto fail;

@@ -239,7 +239,7 @@ class Shop:
 
     def wait_ready(self) -> None:
         """Every part answers and the edge's link is up."""
-        names = ("", "/auth", "/library", "/cart")
+        names = ("", "/auth", "/library", "/cart", "/payment", "/question")
 
         def all_ready():
             try:

@@ -1,0 +1,132 @@
+/*
+ * Events between services (docs/EVENTS.md lists them all).
+ *
+ * Publish: bc_event_put inside the transaction of the change writes a row of table `outbox`; after the commit bc_outbox_wake.
+ * The event is a CloudEvents 1.0 object; `data` holds ids and facts, never personal data.
+ * Log:     embedded, the outbox is the log. Its service serves it on its internal listener (GET /internal/events, a bc_feed by position).
+ *          A relay to Kafka would read the same rows.
+ * Consume: a bc_consumer_t follows one service's log and applies each event inside a transaction of its own database together with
+ *          the event's id (table `inbox`) and the log's position (table `followed`): twice delivered is once applied, and a kill at
+ *          any moment loses nothing.
+ * Fail:    BC_EVENT_WAIT (something it needs is away) is tried again with growing pauses for ever and holds the log up.
+ *          BC_EVENT_FAILED is tried BC_EVENT_TRIES_MAX times, then it goes to `dead_letters`, and so does whatever follows for the same
+ *          key, so that a key's events keep their order. `bookcart events` shows and replays them.
+ *
+ * A service's migrations hold BC_EVENTS_MIGRATION once.
+ */
+#ifndef BC_EVENTS_H
+#define BC_EVENTS_H
+
+#include "platform/bc_config.h"
+#include "platform/bc_db.h"
+#include "platform/bc_feed.h"
+#include "platform/bc_http.h"
+
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define BC_EVENT_ID_CHARS  30 /* "evt_" and 26 characters */
+#define BC_EVENT_KEY_MAX   64
+#define BC_EVENT_TYPE_MAX  48
+#define BC_EVENT_DATA_MAX  (64 * 1024) /* bytes of data */
+#define BC_EVENT_TRIES_MAX 6
+
+#define BC_EVENTS_MIGRATION                                                                                            \
+    "CREATE TABLE outbox("                                                                                             \
+    "  position " BC_SQL_SERIAL ","                                                                                    \
+    "  id VARCHAR(40) NOT NULL,"                                                                                       \
+    "  topic VARCHAR(16) NOT NULL,"                                                                                    \
+    "  type VARCHAR(48) NOT NULL,"                                                                                     \
+    "  event_key VARCHAR(64) NOT NULL,"                                                                                \
+    "  created_ms " BC_SQL_BIGINT " NOT NULL,"                                                                         \
+    "  data TEXT NOT NULL);"                                                                                           \
+    "CREATE INDEX outbox_by_time ON outbox(created_ms);"                                                               \
+    "CREATE TABLE followed("                                                                                           \
+    "  source VARCHAR(32) PRIMARY KEY NOT NULL,"                                                                       \
+    "  generation VARCHAR(64) NOT NULL,"                                                                               \
+    "  position " BC_SQL_BIGINT " NOT NULL);"                                                                          \
+    "CREATE TABLE inbox("                                                                                              \
+    "  source VARCHAR(32) NOT NULL,"                                                                                   \
+    "  event_id VARCHAR(40) NOT NULL,"                                                                                 \
+    "  applied_ms " BC_SQL_BIGINT " NOT NULL,"                                                                         \
+    "  PRIMARY KEY(source, event_id));"                                                                                \
+    "CREATE INDEX inbox_by_time ON inbox(applied_ms);"                                                                 \
+    "CREATE TABLE dead_letters("                                                                                       \
+    "  position " BC_SQL_SERIAL ","                                                                                    \
+    "  source VARCHAR(32) NOT NULL,"                                                                                   \
+    "  event_id VARCHAR(40) NOT NULL,"                                                                                 \
+    "  event_key VARCHAR(64) NOT NULL,"                                                                                \
+    "  event TEXT NOT NULL," /* the whole CloudEvents object */                                                        \
+    "  reason VARCHAR(255) NOT NULL,"                                                                                  \
+    "  tries " BC_SQL_BIGINT " NOT NULL,"                                                                              \
+    "  failed_ms " BC_SQL_BIGINT " NOT NULL,"                                                                          \
+    "  UNIQUE(source, event_id));"                                                                                     \
+    "CREATE INDEX dead_letters_by_key ON dead_letters(source, event_key);"
+
+/* --- publishing --- */
+
+/* Inside bc_db_begin. `data` is borrowed. Errors stick in the database. `key` orders: events of one key stay in order. */
+void bc_event_put(bc_db_t *db, const char *topic, const char *type, const char *key, const json_t *data);
+
+/* A service's outbox as a log for the others. */
+typedef struct bc_outbox bc_outbox_t;
+bc_outbox_t *bc_outbox_create(const char *service /* "auth": CloudEvents' source */, bc_db_t *db);
+void bc_outbox_destroy(bc_outbox_t *outbox);
+void bc_outbox_wake(bc_outbox_t *outbox); /* after a commit that put events, and in a service's stop() */
+/* The handler behind {"GET", BC_EVENTS_PATH, BC_INTERNAL, …, .query = BC_FEED_QUERY}; items are CloudEvents objects with `position`. */
+#define BC_EVENTS_PATH "/internal/events"
+void bc_outbox_serve(bc_outbox_t *outbox, bc_request_t *request, bc_reply_t *reply);
+/* Inside a transaction: removes events and inbox entries older than BOOKCART_EVENTS_KEEP. */
+void bc_events_tidy(bc_db_t *db, const bc_config_t *config, int64_t now_ms);
+
+/* --- consuming --- */
+
+typedef struct {
+    const char *id, *source, *topic, *type, *key; /* borrowed for the call */
+    int64_t time_ms;
+    const json_t *data; /* an object; hostile like every outside input */
+} bc_event_t;
+
+typedef enum {
+    BC_EVENT_APPLIED,
+    BC_EVENT_WAIT,  /* cannot now: again later, for ever */
+    BC_EVENT_FAILED /* will not go: again a few times, then a dead letter */
+} bc_event_result_t;
+
+/* Runs inside bc_db_begin on the consumer's database; it may not commit or roll back. Anything but APPLIED rolls everything back.
+ * What it does elsewhere (another service) must be repeatable under the event's id. `reason` is for the dead letter. */
+typedef bc_event_result_t (*bc_event_apply_t)(bc_db_t *db, const bc_event_t *event, void *context, char reason[256]);
+
+typedef struct {
+    const char *type; /* NULL ends the table; a type without a row is passed over */
+    bc_event_apply_t apply;
+} bc_event_handler_t;
+
+typedef struct {
+    const char *source; /* the service whose log it is: "payment" */
+    bc_key_t listen;    /* its internal listener */
+    const bc_event_handler_t *handlers;
+    bc_db_t *db; /* the consumer's */
+    void *context;
+    void (*applied)(void *context); /* after each commit that applied events: wake feeds; may be NULL */
+} bc_consumer_options_t;            /* everything borrowed until destroy */
+
+typedef struct bc_consumer bc_consumer_t;
+/* Starts its thread. NULL after a log line. */
+bc_consumer_t *bc_consumer_create(const bc_config_t *config, const char *service_key,
+                                  const bc_consumer_options_t *options);
+void bc_consumer_stop(bc_consumer_t *consumer); /* in a service's stop(); repeated or NULL: fine */
+void bc_consumer_destroy(bc_consumer_t *consumer);
+/* For /readyz: "ok", or why it is behind. */
+const char *bc_consumer_state(bc_consumer_t *consumer);
+
+/* --- dead letters: internal routes of every consumer, used by `bookcart events` and the admin's pages --- */
+/* {"GET", "/internal/dead-letters", BC_INTERNAL, …, .query = "limit after"} and
+ * {"POST", "/internal/dead-letters/replay", BC_INTERNAL, …, .fields = "event:string"} (absent: all): a replay puts them back before the
+ * log's next event, in their order. */
+void bc_dead_letters_serve(bc_db_t *db, bc_request_t *request, bc_reply_t *reply);
+void bc_dead_letters_replay(bc_consumer_t *const *consumers, size_t count, bc_db_t *db, bc_request_t *request,
+                            bc_reply_t *reply);
+
+#endif

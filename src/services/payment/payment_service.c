@@ -1,0 +1,87 @@
+/* The service's life: opens payment.db under the lock that bc_service holds, serves, closes. */
+#include "services/payment/payment_service.h"
+
+#include "platform/bc_files.h"
+#include "platform/bc_log.h"
+#include "platform/bc_random.h"
+#include "services/payment/payment.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static bc_db_t *open_db(const bc_config_t *config) {
+    char path[BC_FILES_PATH_MAX];
+    bc_db_t *db = NULL;
+    if (!bc_config_path(config, "payment.db", path, sizeof(path))) {
+        bc_log(BC_LOG_ERROR, "path-too-long", bc_f_text("file", "payment.db"));
+        return NULL;
+    }
+    return bc_db_open(path, payment_migrations, &db) == BC_DB_OK ? db : NULL;
+}
+
+static void close_payment(void *context) {
+    payment_t *payment = context;
+    bc_revoked_destroy(payment->revoked);
+    bc_db_close(payment->db);
+    free(payment);
+}
+
+static bool open_payment(const bc_service_tools_t *tools, void **context) {
+    payment_t *payment = calloc(1, sizeof(*payment));
+    if (payment == NULL) return false;
+    payment->config = tools->config;
+    payment->service_key = tools->service_key;
+    payment->db = open_db(tools->config);
+    if (payment->db != NULL) payment->revoked = bc_revoked_create(tools->config, tools->service_key);
+    if (payment->revoked == NULL) {
+        close_payment(payment);
+        return false;
+    }
+    *context = payment;
+    return true;
+}
+
+static void stop_payment(void *context) {
+    payment_t *payment = context;
+    bc_revoked_stop(payment->revoked);
+}
+
+static bool is_ready(void *context, json_t *checks) {
+    payment_t *payment = context;
+    bool open = bc_db_is_open(payment->db);
+    bool vouched = bc_revoked_is_vouched(payment->revoked);
+    if (json_object_set_new(checks, "revocations", json_string(vouched ? "ok" : "not vouched for")) != 0) return false;
+    return json_object_set_new(checks, "database", json_string(open ? "ok" : "closed")) == 0 && open;
+}
+
+static bc_standing_t standing(const bc_claims_t *claims, void *context) {
+    const payment_t *payment = context;
+    return bc_revoked_standing(payment->revoked, claims);
+}
+
+const bc_service_t payment_service = {
+    .name = "payment",
+    .listen = BC_PAYMENT_LISTEN,
+    .internal = BC_PAYMENT_INTERNAL,
+    .routes = payment_routes,
+    .internal_routes = payment_internal_routes,
+    .open = open_payment,
+    .stop = stop_payment,
+    .close = close_payment,
+    .standing = standing,
+    .ready = is_ready,
+};
+
+int payment_service_main(const bc_config_t *config) {
+    return bc_service_main(&payment_service, config);
+}
+
+int payment_service_migrate(const bc_config_t *config) {
+    if (!bc_random_init()) return 1;
+    int lock = bc_service_lock(config, "payment", true);
+    if (lock < 0) return 1;
+    bc_db_t *db = open_db(config);
+    bc_db_close(db);
+    (void)close(lock); /* releases the lock */
+    return db == NULL ? 1 : 0;
+}

@@ -1,0 +1,25 @@
+/* What the parts of the payment service share. One per process; handlers run in many threads. */
+#ifndef PAYMENT_SERVICE_H
+#define PAYMENT_SERVICE_H
+
+#include "platform/bc_config.h"
+#include "platform/bc_db.h"
+#include "platform/bc_http.h"
+#include "platform/bc_revoked.h"
+#include "platform/bc_service.h"
+
+typedef struct {
+    const bc_config_t *config; /* borrowed for the service's life */
+    const char *service_key;   /* borrowed for the service's life */
+    bc_db_t *db;               /* owned */
+    bc_revoked_t *revoked;     /* owned */
+} payment_t;
+
+/* payment_routes.c */
+extern const bc_route_t payment_routes[];
+extern const bc_route_t payment_internal_routes[];
+
+/* payment_store.c */
+extern const bc_migration_t payment_migrations[];
+
+#endif

@@ -1,0 +1,87 @@
+/* The service's life: opens question.db under the lock that bc_service holds, serves, closes. */
+#include "services/question/question_service.h"
+
+#include "platform/bc_files.h"
+#include "platform/bc_log.h"
+#include "platform/bc_random.h"
+#include "services/question/question.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+static bc_db_t *open_db(const bc_config_t *config) {
+    char path[BC_FILES_PATH_MAX];
+    bc_db_t *db = NULL;
+    if (!bc_config_path(config, "question.db", path, sizeof(path))) {
+        bc_log(BC_LOG_ERROR, "path-too-long", bc_f_text("file", "question.db"));
+        return NULL;
+    }
+    return bc_db_open(path, question_migrations, &db) == BC_DB_OK ? db : NULL;
+}
+
+static void close_question(void *context) {
+    question_t *question = context;
+    bc_revoked_destroy(question->revoked);
+    bc_db_close(question->db);
+    free(question);
+}
+
+static bool open_question(const bc_service_tools_t *tools, void **context) {
+    question_t *question = calloc(1, sizeof(*question));
+    if (question == NULL) return false;
+    question->config = tools->config;
+    question->service_key = tools->service_key;
+    question->db = open_db(tools->config);
+    if (question->db != NULL) question->revoked = bc_revoked_create(tools->config, tools->service_key);
+    if (question->revoked == NULL) {
+        close_question(question);
+        return false;
+    }
+    *context = question;
+    return true;
+}
+
+static void stop_question(void *context) {
+    question_t *question = context;
+    bc_revoked_stop(question->revoked);
+}
+
+static bool is_ready(void *context, json_t *checks) {
+    question_t *question = context;
+    bool open = bc_db_is_open(question->db);
+    bool vouched = bc_revoked_is_vouched(question->revoked);
+    if (json_object_set_new(checks, "revocations", json_string(vouched ? "ok" : "not vouched for")) != 0) return false;
+    return json_object_set_new(checks, "database", json_string(open ? "ok" : "closed")) == 0 && open;
+}
+
+static bc_standing_t standing(const bc_claims_t *claims, void *context) {
+    const question_t *question = context;
+    return bc_revoked_standing(question->revoked, claims);
+}
+
+const bc_service_t question_service = {
+    .name = "question",
+    .listen = BC_QUESTION_LISTEN,
+    .internal = BC_QUESTION_INTERNAL,
+    .routes = question_routes,
+    .internal_routes = question_internal_routes,
+    .open = open_question,
+    .stop = stop_question,
+    .close = close_question,
+    .standing = standing,
+    .ready = is_ready,
+};
+
+int question_service_main(const bc_config_t *config) {
+    return bc_service_main(&question_service, config);
+}
+
+int question_service_migrate(const bc_config_t *config) {
+    if (!bc_random_init()) return 1;
+    int lock = bc_service_lock(config, "question", true);
+    if (lock < 0) return 1;
+    bc_db_t *db = open_db(config);
+    bc_db_close(db);
+    (void)close(lock); /* releases the lock */
+    return db == NULL ? 1 : 0;
+}
