@@ -7,12 +7,14 @@
 #include "platform/bc_http.h"
 #include "platform/bc_revoked.h"
 #include "platform/bc_service.h"
+#include "services/payment/payment_provider.h"
 
 typedef struct {
-    const bc_config_t *config; /* borrowed for the service's life */
-    const char *service_key;   /* borrowed for the service's life */
-    bc_db_t *db;               /* owned */
-    bc_revoked_t *revoked;     /* owned */
+    const bc_config_t *config;    /* borrowed for the service's life */
+    const char *service_key;      /* borrowed for the service's life */
+    bc_db_t *db;                  /* owned */
+    bc_revoked_t *revoked;        /* owned */
+    payment_provider_t *provider; /* owned */
 } payment_t;
 
 /* payment_routes.c */
@@ -21,5 +23,8 @@ extern const bc_route_t payment_internal_routes[];
 
 /* payment_store.c */
 extern const bc_migration_t payment_migrations[];
+
+/* For the sandbox's routes: whose order the provider's payment `id` belongs to. false: nobody's, or the database failed. */
+bool payment_owner_of(payment_t *payment, const char *id, cart_id_t *user);
 
 #endif
