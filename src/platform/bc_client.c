@@ -8,8 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define STOP_LOOK_MS 50
+
 struct bc_client {
     CURL *handle; /* owned */
+    CURLM *multi; /* owned: keeps the connection between calls */
     bc_listen_t listen;
     char credential[1100];
 };
@@ -27,8 +30,9 @@ bc_client_t *bc_client_create(const char *listen, const char *service_key) {
     bc_client_t *client = calloc(1, sizeof(*client));
     if (client == NULL) return NULL;
     client->handle = curl_easy_init();
+    client->multi = curl_multi_init();
     int length = snprintf(client->credential, sizeof(client->credential), "Authorization: Bearer %s", service_key);
-    if (client->handle == NULL || length < 0 || (size_t)length >= sizeof(client->credential) ||
+    if (client->handle == NULL || client->multi == NULL || length < 0 || (size_t)length >= sizeof(client->credential) ||
         !bc_listen_parse(listen, &client->listen)) {
         bc_client_destroy(client);
         return NULL;
@@ -39,6 +43,7 @@ bc_client_t *bc_client_create(const char *listen, const char *service_key) {
 void bc_client_destroy(bc_client_t *client) {
     if (client == NULL) return;
     curl_easy_cleanup(client->handle);
+    (void)curl_multi_cleanup(client->multi); /* holds no handle now; NULL is fine */
     explicit_bzero(client->credential, sizeof(client->credential));
     free(client);
 }
@@ -56,10 +61,20 @@ static size_t take_bytes(char *bytes, size_t size, size_t count, void *target) {
     return length;
 }
 
-static int look_at_stop(void *argument, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d) {
-    const volatile bool *stop = *(const volatile bool **)argument;
-    (void)a, (void)b, (void)c, (void)d;
-    return stop != NULL && *stop ? 1 : 0;
+/* The transfer, looking at `stop` between short waits (libcurl by itself would look once a second). true: it went through. */
+static bool perform(bc_client_t *client, const volatile bool *stop) {
+    bool good = false;
+    int running = 1, left = 0;
+    if (curl_multi_add_handle(client->multi, client->handle) != CURLM_OK) return false;
+    while (running > 0 && (stop == NULL || !*stop)) {
+        if (curl_multi_perform(client->multi, &running) != CURLM_OK) break;
+        if (running > 0 && curl_multi_poll(client->multi, NULL, 0, STOP_LOOK_MS, NULL) != CURLM_OK) break;
+    }
+    for (CURLMsg *message; (message = curl_multi_info_read(client->multi, &left)) != NULL;) {
+        if (message->msg == CURLMSG_DONE) good = message->data.result == CURLE_OK;
+    }
+    (void)curl_multi_remove_handle(client->multi, client->handle); /* it was added above */
+    return good;
 }
 
 static bool make_url(const bc_client_t *client, const char *path, char *url, size_t size) {
@@ -102,17 +117,13 @@ bool bc_client_call(bc_client_t *client, const char *method, const char *path, c
         curl_easy_setopt(handle, CURLOPT_NOSIGNAL, 1L) != CURLE_OK ||
         curl_easy_setopt(handle, CURLOPT_PROXY, "") != CURLE_OK ||
         curl_easy_setopt(handle, CURLOPT_WRITEFUNCTION, take_bytes) != CURLE_OK ||
-        curl_easy_setopt(handle, CURLOPT_WRITEDATA, &answer) != CURLE_OK ||
-        curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L) != CURLE_OK ||
-        curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, look_at_stop) != CURLE_OK ||
-        curl_easy_setopt(handle, CURLOPT_XFERINFODATA, &stop) != CURLE_OK)
+        curl_easy_setopt(handle, CURLOPT_WRITEDATA, &answer) != CURLE_OK)
         goto end;
     if (client->listen.is_unix &&
         curl_easy_setopt(handle, CURLOPT_UNIX_SOCKET_PATH, client->listen.address) != CURLE_OK)
         goto end;
     if (text != NULL && curl_easy_setopt(handle, CURLOPT_POSTFIELDS, text) != CURLE_OK) goto end;
-    if (curl_easy_perform(handle) != CURLE_OK || curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &code) != CURLE_OK)
-        goto end;
+    if (!perform(client, stop) || curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &code) != CURLE_OK) goto end;
     json_error_t error;
     *status = (int)code;
     *reply = answer.bytes == NULL ? NULL : json_loadb(answer.bytes, answer.length, JSON_REJECT_DUPLICATES, &error);

@@ -21,7 +21,7 @@ void bc_client_destroy(bc_client_t *client);
 
 /* Sends `body` (borrowed; NULL: none) and waits at most timeout_ms. true: an answer came; *status is its status and *reply its JSON
  * (the caller owns it; NULL when it had none or none that parses). false: no answer; both unchanged. `stop` (NULL: none) is
- * looked at about once a second: when true the call ends with false. */
+ * looked at many times a second: when true the call ends with false. */
 bool bc_client_call(bc_client_t *client, const char *method, const char *path, const json_t *body, int64_t timeout_ms,
                     const volatile bool *stop, int *status, json_t **reply);
 

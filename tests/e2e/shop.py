@@ -95,6 +95,9 @@ class Shop:
 
     def environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith("BOOKCART_")}
+        # nginx is not built with sanitizers, our module may be: then their runtime is loaded first.
+        if "BOOKCART_TEST_PRELOAD" in os.environ:
+            kept["LD_PRELOAD"] = os.environ["BOOKCART_TEST_PRELOAD"]
         return {**kept, **self.settings}
 
     def run(self, *arguments: str, stdin: str = "", timeout: float = 60) -> subprocess.CompletedProcess:
@@ -192,7 +195,15 @@ class Shop:
         finally:
             if self.process is not None:
                 kill(*self.descendants(), self.process.pid)
+            reports = self.sanitizer_reports()
             shutil.rmtree(self.folder, ignore_errors=True)
+        assert not reports, reports
+
+    def sanitizer_reports(self) -> str:
+        """What a sanitizer said in any process of the shop (when the programs under test were built with them)."""
+        text = self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
+        first = re.search(r"(?m)^.*(ERROR: \w+Sanitizer|: runtime error: ).*$", text)
+        return "" if first is None else text[first.start() : first.start() + 6000]
 
     # --- processes ---
 

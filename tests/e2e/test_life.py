@@ -182,7 +182,7 @@ def test_a_terminal_interrupt_stops_in_order(own):
     own.process.send_signal(signal.SIGINT)
     assert own.process.wait(40) == 0
     order = [line for line in own.events if ": pid" in line and "stopped" in line]
-    assert [line.split(":")[1].strip() for line in order] == ["nginx", "cart", "library", "auth"], own.events
+    assert [line.split(":")[1].strip() for line in order] == ["nginx", "question", "payment", "cart", "library", "auth"]
 
 
 def test_sigterm_lets_every_request_finish(own):
