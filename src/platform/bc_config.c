@@ -3,7 +3,7 @@
  * through it. Values are kept as text as they were given, beside the number they mean; defaults that depend on DATA are written
  * with "@/" for the data folder and filled in by bc_config_finish.
  */
-#include "platform/bc_config.h"
+#include "platform/bc_config_internal.h"
 
 #include "platform/bc_files.h"
 #include "platform/bc_log.h"
@@ -38,17 +38,18 @@ typedef enum {
     URL,
     ORIGINS,
     PROXIES,
+    WEBHOOKS,
     STORE
 } kind_t;
 
 static const char *const kind_words[] = {
     "text",      "path",     "number", "size",    "duration",          "yes or no", "ADDR:PORT or unix:/path",
-    "log level", "ISO 4217", "URL",    "origins", "addresses or CIDR", "store"};
+    "log level", "ISO 4217", "URL",    "origins", "addresses or CIDR", "words",     "store"};
 
 typedef struct {
     const char *name;
     kind_t kind;
-    const char *fallback; /* the default; for STORE also the only value this build knows */
+    const char *fallback; /* the default; a STORE also takes what `stores` lists for it */
     int64_t least, most;  /* NUMBER; SIZE in bytes; DURATION in ms */
     bool secret;
     const char *help;
@@ -105,8 +106,17 @@ static const row_t table[BC_KEY_COUNT] = {
     [BC_HTTP_CONNECTIONS] = {"BOOKCART_HTTP_CONNECTIONS", NUMBER, "256", 4, 4096, false, "connections that one listener of a service serves at once"},
     [BC_HTTP_TIMEOUT]     = {"BOOKCART_HTTP_TIMEOUT", DURATION, "75s", 1 * S, 1 * H, false, "a service closes a connection that was idle so long"},
 
+    [BC_STRIPE_KEY]             = {"BOOKCART_STRIPE_KEY", TEXT, "", 0, 0, true, "Stripe's secret key (sk_… or a restricted rk_…); needed by BOOKCART_PAYMENTS = stripe:"},
+    [BC_STRIPE_PUBLISHABLE_KEY] = {"BOOKCART_STRIPE_PUBLISHABLE_KEY", TEXT, "", 0, 0, false, "Stripe's publishable key (pk_…), which GET /shop hands to customers; needed by stripe:"},
+    [BC_STRIPE_WEBHOOK_SECRETS] = {"BOOKCART_STRIPE_WEBHOOK_SECRETS", TEXT, "", 0, 0, true, "signing secrets of Stripe's webhook endpoint (whsec_…), up to 8 while they are rotated; needed by stripe:"},
+    [BC_STRIPE_API]             = {"BOOKCART_STRIPE_API", URL, "https://api.stripe.com", 1, 0, false, "where Stripe's API answers; http:// on loopback only"},
+    [BC_WEBHOOK_TOLERANCE]      = {"BOOKCART_WEBHOOK_TOLERANCE", DURATION, "5m", 1 * S, 1 * H, false, "a payment webhook signed longer ago, or so far in the future, is refused"},
+    [BC_SANDBOX_PUBLIC]         = {"BOOKCART_SANDBOX_PUBLIC", FLAG, "no", 0, 0, false, "allows sandbox payments on a listener that is not loopback, for a demo"},
+    [BC_SANDBOX_SETTLE]         = {"BOOKCART_SANDBOX_SETTLE", DURATION, "3s", 0, 1 * DAY, false, "the sandbox settles bank debits, pending and failing refunds so long after they were asked for"},
+    [BC_SANDBOX_WEBHOOKS]       = {"BOOKCART_SANDBOX_WEBHOOKS", WEBHOOKS, "", 0, 0, false, "how the sandbox delivers webhooks, for tests: duplicated, reversed (newest first, when none came for the delay), lost"},
+    [BC_SANDBOX_WEBHOOK_DELAY]  = {"BOOKCART_SANDBOX_WEBHOOK_DELAY", DURATION, "0", 0, 1 * DAY, false, "the sandbox delivers webhooks so long after their event"},
+
     [BC_RATE_LIMITS]       = {"BOOKCART_RATE_LIMITS", FLAG, "on", 0, 0, false, "limits per address and account; off only when every listener is on loopback"},
-    [BC_SANDBOX_PUBLIC]    = {"BOOKCART_SANDBOX_PUBLIC", FLAG, "no", 0, 0, false, "allows sandbox payments on a listener that is not loopback, for a demo"},
     [BC_ARGON2_MEMORY]     = {"BOOKCART_ARGON2_MEMORY", SIZE, "64m", 64 * 1024, 4 * GB, false, "memory of one password hash"},
     [BC_ARGON2_PASSES]     = {"BOOKCART_ARGON2_PASSES", NUMBER, "2", 1, 20, false, "passes of one password hash"},
     [BC_ARGON2_CONCURRENT] = {"BOOKCART_ARGON2_CONCURRENT", NUMBER, "2", 1, 64, false, "password hashes computed at once"},
@@ -145,7 +155,7 @@ struct bc_config {
     bool finished;
 };
 
-__attribute__((format(printf, 2, 3))) static bool refuse(char *reason, const char *format, ...) {
+bool bc_config_refuse(char *reason, const char *format, ...) {
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(reason, BC_CONFIG_REASON_BYTES, format, arguments); /* a cut message is still one */
@@ -271,8 +281,7 @@ static const char *judge_url(const char *text) {
     return NULL;
 }
 
-/* Every word of a list, in turn, into `word`; false at the end. */
-static bool next_word(const char **rest, char *word, size_t size, bool *too_long) {
+bool bc_config_next_word(const char **rest, char *word, size_t size, bool *too_long) {
     *rest += strspn(*rest, ", \t");
     size_t length = strcspn(*rest, ", \t");
     if (length == 0) return false;
@@ -287,7 +296,7 @@ static bool next_word(const char **rest, char *word, size_t size, bool *too_long
 static const char *judge_origins(const char *text) {
     char word[300];
     bool too_long = false;
-    while (next_word(&text, word, sizeof(word), &too_long)) {
+    while (bc_config_next_word(&text, word, sizeof(word), &too_long)) {
         if (strcmp(word, "null") == 0) return "may not name the origin null";
         if (strchr(word, '*') != NULL) return "takes exact origins, no *";
         if (judge_url(word) != NULL) return "has an entry that is no origin (https://host[:port])";
@@ -298,7 +307,7 @@ static const char *judge_origins(const char *text) {
 static const char *judge_proxies(const char *text) {
     char word[64];
     bool too_long = false;
-    while (next_word(&text, word, sizeof(word), &too_long)) {
+    while (bc_config_next_word(&text, word, sizeof(word), &too_long)) {
         char *slash = strchr(word, '/');
         if (slash != NULL) *slash = '\0';
         unsigned char binary[16];
@@ -312,22 +321,50 @@ static const char *judge_proxies(const char *text) {
     return too_long ? "has an entry that is no address" : NULL;
 }
 
-/* Blanks around => are free; everything else must be the one value that this build has an engine for. */
-static const char *judge_store(bc_key_t key, const char *text) {
-    static const char *const later[] = {"mysql://", "redis://",      "kafka://", "http://", "https://",
-                                        "s3://",    "cloudinary://", "stripe:",  "smtp://", NULL};
-    char squeezed[BC_CONFIG_VALUE_MAX + 1], known[128];
+static const char *judge_webhooks(const char *text) {
+    char word[16];
+    bool too_long = false;
+    while (bc_config_next_word(&text, word, sizeof(word), &too_long)) {
+        if (strcmp(word, "duplicated") != 0 && strcmp(word, "reversed") != 0 && strcmp(word, "lost") != 0)
+            return "has a word that is none of duplicated, reversed, lost";
+    }
+    return too_long ? "has a word that is none of duplicated, reversed, lost" : NULL;
+}
+
+/* What a STORE takes beside its default. A form that ends in :// stands for all that begin with it; whoever opens such a store
+ * judges the rest. */
+static const struct {
+    bc_key_t key;
+    const char *form;
+} stores[] = {
+    {BC_PAYMENTS, "stripe:"},
+};
+
+static void squeeze(const char *text, char *squeezed, size_t size) {
     size_t length = 0;
-    for (const char *c = text; *c != '\0' && length < sizeof(squeezed) - 1; c++) {
-        if (*c != ' ' && *c != '\t') squeezed[length++] = *c;
+    for (; *text != '\0' && length < size - 1; text++) {
+        if (*text != ' ' && *text != '\t') squeezed[length++] = *text;
     }
     squeezed[length] = '\0';
-    length = 0;
-    for (const char *c = table[key].fallback; *c != '\0'; c++) {
-        if (*c != ' ') known[length++] = *c;
-    }
-    known[length] = '\0';
+}
+
+static bool has_form(const char *text, const char *form) {
+    size_t length = strlen(form);
+    bool open = length > 3 && strcmp(form + length - 3, "://") == 0;
+    return open ? strncmp(text, form, length) == 0 && text[length] != '\0' : strcmp(text, form) == 0;
+}
+
+/* Blanks around => are free; everything else must be a value that this build has an engine for. */
+static const char *judge_store(bc_key_t key, const char *text) {
+    static const char *const later[] = {"mysql://", "redis://",      "kafka://", "http://", "https://",
+                                        "s3://",    "cloudinary://", "smtp://",  NULL};
+    char squeezed[BC_CONFIG_VALUE_MAX + 1], known[128];
+    squeeze(text, squeezed, sizeof(squeezed));
+    squeeze(table[key].fallback, known, sizeof(known));
     if (strcmp(squeezed, known) == 0) return NULL;
+    for (size_t i = 0; i < sizeof(stores) / sizeof(stores[0]); i++) {
+        if (stores[i].key == key && has_form(squeezed, stores[i].form)) return NULL;
+    }
     for (int i = 0; later[i] != NULL; i++) {
         if (strstr(squeezed, later[i]) != NULL) return "names an engine that is not supported by this build";
     }
@@ -358,11 +395,13 @@ static const char *judge(bc_key_t key, const char *text, int64_t *number) {
         return strlen(text) == 3 && strspn(text, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == 3 ? NULL
                                                                                     : "is no ISO 4217 code such as EUR";
     case URL:
-        return judge_url(text);
+        return row->least > 0 && text[0] == '\0' ? "may not be empty" : judge_url(text);
     case ORIGINS:
         return judge_origins(text);
     case PROXIES:
         return judge_proxies(text);
+    case WEBHOOKS:
+        return judge_webhooks(text);
     case STORE:
         return judge_store(key, text);
     }
@@ -373,13 +412,13 @@ static bool take(bc_config_t *config, bc_key_t key, const char *text, size_t len
     const row_t *row = &table[key];
     char value[BC_CONFIG_VALUE_MAX + 1];
     if (length > BC_CONFIG_VALUE_MAX)
-        return refuse(reason, "%s: %s: is longer than %d bytes", origin, row->name, BC_CONFIG_VALUE_MAX);
+        return bc_config_refuse(reason, "%s: %s: is longer than %d bytes", origin, row->name, BC_CONFIG_VALUE_MAX);
     memcpy(value, text, length);
     value[length] = '\0';
     bool good = false;
     for (size_t i = 0; i < length; i++) {
         if ((unsigned char)value[i] < 0x20 || value[i] == 0x7f) {
-            (void)refuse(reason, "%s: %s: has a control character", origin, row->name);
+            (void)bc_config_refuse(reason, "%s: %s: has a control character", origin, row->name);
             goto end;
         }
     }
@@ -388,24 +427,24 @@ static bool take(bc_config_t *config, bc_key_t key, const char *text, size_t len
     if (wrong != NULL) {
         /* A store may carry a password, so values are shown only where none can be. */
         if (row->secret || row->kind == STORE) {
-            (void)refuse(reason, "%s: %s: %s", origin, row->name, wrong);
+            (void)bc_config_refuse(reason, "%s: %s: %s", origin, row->name, wrong);
         } else {
-            (void)refuse(reason, "%s: %s: \"%.80s\" %s", origin, row->name, value, wrong);
+            (void)bc_config_refuse(reason, "%s: %s: \"%.80s\" %s", origin, row->name, value, wrong);
         }
         goto end;
     }
     bool ranged = row->kind == NUMBER || row->kind == SIZE || row->kind == DURATION;
     if (ranged && (number < row->least || number > row->most)) {
-        (void)refuse(reason, "%s: %s: \"%.80s\" is not between %lld and %lld%s", origin, row->name, value,
-                     (long long)row->least, (long long)row->most,
-                     row->kind == SIZE       ? " bytes"
-                     : row->kind == DURATION ? " ms"
-                                             : "");
+        (void)bc_config_refuse(reason, "%s: %s: \"%.80s\" is not between %lld and %lld%s", origin, row->name, value,
+                               (long long)row->least, (long long)row->most,
+                               row->kind == SIZE       ? " bytes"
+                               : row->kind == DURATION ? " ms"
+                                                       : "");
         goto end;
     }
     char *kept = strdup(value);
     if (kept == NULL) {
-        (void)refuse(reason, "%s: %s: no memory", origin, row->name);
+        (void)bc_config_refuse(reason, "%s: %s: no memory", origin, row->name);
         goto end;
     }
     free(config->values[key].text);
@@ -435,16 +474,18 @@ static bool take_named(bc_config_t *config, const char *name, size_t name_length
     bool from_file = false;
     int key = find_key(name, name_length, &from_file);
     if (key < 0)
-        return refuse(reason, "%s: %.*s: is no setting", origin, (int)(name_length > 80 ? 80 : name_length), name);
+        return bc_config_refuse(reason, "%s: %.*s: is no setting", origin, (int)(name_length > 80 ? 80 : name_length),
+                                name);
     if (!from_file) return take(config, (bc_key_t)key, text, length, origin, reason);
 
     char path[BC_CONFIG_VALUE_MAX + 1], secret[BC_SECRET_MAX];
-    if (length > BC_CONFIG_VALUE_MAX) return refuse(reason, "%s: %s_FILE: is too long", origin, table[key].name);
+    if (length > BC_CONFIG_VALUE_MAX)
+        return bc_config_refuse(reason, "%s: %s_FILE: is too long", origin, table[key].name);
     memcpy(path, text, length);
     path[length] = '\0';
     if (!bc_secret_load(path, secret, sizeof(secret)))
-        return refuse(reason, "%s: %s_FILE: cannot read a secret from %.200s: %s", origin, table[key].name, path,
-                      strerror(errno));
+        return bc_config_refuse(reason, "%s: %s_FILE: cannot read a secret from %.200s: %s", origin, table[key].name,
+                                path, strerror(errno));
     bool good = take(config, (bc_key_t)key, secret, strlen(secret), origin, reason);
     bc_secret_wipe(secret, sizeof(secret));
     return good;
@@ -462,18 +503,19 @@ static bool read_line(bc_config_t *config, const char *origin, const char *line,
     trim(&line, &length);
     if (length == 0 || line[0] == '#') return true;
     if (length > BC_CONFIG_LINE_MAX)
-        return refuse(reason, "%s: line is longer than %d characters", origin, BC_CONFIG_LINE_MAX);
-    if (memchr(line, '\0', length) != NULL) return refuse(reason, "%s: line has a zero byte", origin);
+        return bc_config_refuse(reason, "%s: line is longer than %d characters", origin, BC_CONFIG_LINE_MAX);
+    if (memchr(line, '\0', length) != NULL) return bc_config_refuse(reason, "%s: line has a zero byte", origin);
     const char *equals = memchr(line, '=', length);
-    if (equals == NULL) return refuse(reason, "%s: is not of the form KEY = value", origin);
+    if (equals == NULL) return bc_config_refuse(reason, "%s: is not of the form KEY = value", origin);
     const char *name = line, *text = equals + 1;
     size_t name_length = (size_t)(equals - line), text_length = length - name_length - 1;
     trim(&name, &name_length);
     trim(&text, &text_length);
-    if (name_length == 0) return refuse(reason, "%s: is not of the form KEY = value", origin);
+    if (name_length == 0) return bc_config_refuse(reason, "%s: is not of the form KEY = value", origin);
     bool from_file = false;
     int key = find_key(name, name_length, &from_file);
-    if (key >= 0 && seen[key]) return refuse(reason, "%s: %s: is given twice in this file", origin, table[key].name);
+    if (key >= 0 && seen[key])
+        return bc_config_refuse(reason, "%s: %s: is given twice in this file", origin, table[key].name);
     if (key >= 0) seen[key] = true;
     return take_named(config, name, name_length, text, text_length, origin, reason);
 }
@@ -501,7 +543,7 @@ bool bc_config_read_file(bc_config_t *config, const char *path, char reason[BC_C
     char *text = NULL;
     size_t length = 0;
     if (!bc_files_read(path, BC_CONFIG_FILE_MAX, &text, &length))
-        return refuse(reason, "%.300s: cannot be read: %s", path, strerror(errno));
+        return bc_config_refuse(reason, "%.300s: cannot be read: %s", path, strerror(errno));
     bool good = bc_config_read_text(config, path, text, length, reason);
     bc_secret_wipe(text, length);
     free(text);
@@ -538,13 +580,13 @@ static bool keep_default(bc_config_t *config, bc_key_t key, char *reason) {
             (void)snprintf(filled, sizeof(filled), "unix:%s/%s", data, fallback + 7);
             fallback = filled;
             if (judge_listen(filled) != NULL)
-                return refuse(reason,
-                              "%s: %s: %.200s is too long a path for sockets below it (107 bytes); name listeners",
-                              config->values[BC_DATA].origin, table[BC_DATA].name, data);
+                return bc_config_refuse(
+                    reason, "%s: %s: %.200s is too long a path for sockets below it (107 bytes); name listeners",
+                    config->values[BC_DATA].origin, table[BC_DATA].name, data);
         }
     }
     config->values[key].text = strdup(fallback);
-    if (config->values[key].text == NULL) return refuse(reason, "no memory");
+    if (config->values[key].text == NULL) return bc_config_refuse(reason, "no memory");
     if (fallback[0] != '\0') {
         const char *wrong = judge(key, fallback, &config->values[key].number);
         assert(wrong == NULL); /* a default in the table that its own row refuses */
@@ -558,70 +600,13 @@ static bool make_data_absolute(bc_config_t *config, char *reason) {
     if (data->text == NULL || data->text[0] == '\0' || data->text[0] == '/') return true;
     char here[BC_FILES_PATH_MAX], whole[BC_FILES_PATH_MAX * 2];
     if (getcwd(here, sizeof(here)) == NULL)
-        return refuse(reason, "%s: %s: no current folder: %s", data->origin, table[BC_DATA].name, strerror(errno));
+        return bc_config_refuse(reason, "%s: %s: no current folder: %s", data->origin, table[BC_DATA].name,
+                                strerror(errno));
     (void)snprintf(whole, sizeof(whole), "%s/%s", here, data->text);
     char *kept = strdup(whole);
-    if (kept == NULL) return refuse(reason, "no memory");
+    if (kept == NULL) return bc_config_refuse(reason, "no memory");
     free(data->text);
     data->text = kept;
-    return true;
-}
-
-static const bc_key_t all_listeners[] = {
-    BC_LISTEN,    BC_OPS_LISTEN,    BC_AUTH_LISTEN,    BC_AUTH_INTERNAL,    BC_LIBRARY_LISTEN,  BC_LIBRARY_INTERNAL,
-    BC_CART_LINK, BC_CART_INTERNAL, BC_PAYMENT_LISTEN, BC_PAYMENT_INTERNAL, BC_QUESTION_LISTEN, BC_QUESTION_INTERNAL};
-
-/* The first listener that others than this machine can reach, or NULL. */
-static const char *public_listener(const bc_config_t *config) {
-    for (size_t i = 0; i < sizeof(all_listeners) / sizeof(all_listeners[0]); i++) {
-        bc_listen_t listen;
-        if (bc_listen_parse(bc_config_text(config, all_listeners[i]), &listen) && !bc_listen_is_loopback(&listen))
-            return table[all_listeners[i]].name;
-    }
-    return NULL;
-}
-
-static const char *origin_of(const bc_config_t *config, bc_key_t key) {
-    return config->values[key].set ? config->values[key].origin : "default";
-}
-
-static bool judge_combinations(const bc_config_t *config, char *reason) {
-    const char *open = public_listener(config);
-    if (open != NULL && !bc_config_flag(config, BC_RATE_LIMITS))
-        return refuse(reason, "%s: BOOKCART_RATE_LIMITS: off is refused while %s is not on loopback",
-                      origin_of(config, BC_RATE_LIMITS), open);
-    if (open != NULL && bc_config_text(config, BC_FAULTS)[0] != '\0')
-        return refuse(reason, "%s: BOOKCART_FAULTS: is for tests and refused while %s is not on loopback",
-                      origin_of(config, BC_FAULTS), open);
-    /* Sandbox payments are the default and no payment service exists to serve them: only asking for them by name is judged. */
-    if (open != NULL && config->values[BC_PAYMENTS].set && !bc_config_flag(config, BC_SANDBOX_PUBLIC))
-        return refuse(reason,
-                      "%s: BOOKCART_PAYMENTS: sandbox: is refused while %s is not on loopback (BOOKCART_SANDBOX_PUBLIC "
-                      "= yes allows it)",
-                      origin_of(config, BC_PAYMENTS), open);
-    bool cert = bc_config_text(config, BC_TLS_CERT)[0] != '\0', key = bc_config_text(config, BC_TLS_KEY)[0] != '\0';
-    if (cert != key)
-        return refuse(reason, "%s: %s: needs %s beside it", origin_of(config, cert ? BC_TLS_CERT : BC_TLS_KEY),
-                      table[cert ? BC_TLS_CERT : BC_TLS_KEY].name, table[cert ? BC_TLS_KEY : BC_TLS_CERT].name);
-    if (bc_config_number(config, BC_REFRESH_TOKEN_LIFE) < bc_config_number(config, BC_ACCESS_TOKEN_LIFE))
-        return refuse(reason, "%s: BOOKCART_REFRESH_TOKEN_LIFE: is shorter than an access token's",
-                      origin_of(config, BC_REFRESH_TOKEN_LIFE));
-    if (bc_config_number(config, BC_CART_SEGMENT) * 2 > bc_config_number(config, BC_CART_JOURNAL_MAX))
-        return refuse(reason, "%s: BOOKCART_CART_JOURNAL_MAX: has no room for two segments (BOOKCART_CART_SEGMENT)",
-                      origin_of(config, BC_CART_JOURNAL_MAX));
-    if (bc_config_number(config, BC_CART_CALM_AGE) > bc_config_number(config, BC_CART_DIRTY_AGE_MAX))
-        return refuse(reason, "%s: BOOKCART_CART_CALM_AGE: is longer than BOOKCART_CART_DIRTY_AGE_MAX",
-                      origin_of(config, BC_CART_CALM_AGE));
-    for (size_t i = 0; i < sizeof(all_listeners) / sizeof(all_listeners[0]); i++) {
-        const char *one = bc_config_text(config, all_listeners[i]);
-        size_t length = strlen(one);
-        if (one[0] == '\0' || (length > 2 && strcmp(one + length - 2, ":0") == 0)) continue;
-        for (size_t j = 0; j < i; j++) {
-            if (strcmp(one, bc_config_text(config, all_listeners[j])) == 0)
-                return refuse(reason, "%s: %s: is the same as %s", origin_of(config, all_listeners[i]),
-                              table[all_listeners[i]].name, table[all_listeners[j]].name);
-        }
-    }
     return true;
 }
 
@@ -631,7 +616,7 @@ bool bc_config_finish(bc_config_t *config, char reason[BC_CONFIG_REASON_BYTES]) 
     for (int key = 0; key < BC_KEY_COUNT; key++) {
         if (config->values[key].text == NULL && !keep_default(config, (bc_key_t)key, reason)) return false;
     }
-    if (!judge_combinations(config, reason)) return false;
+    if (!bc_config_judge_together(config, reason)) return false;
     config->finished = true;
     return true;
 }
@@ -639,7 +624,7 @@ bool bc_config_finish(bc_config_t *config, char reason[BC_CONFIG_REASON_BYTES]) 
 bool bc_config_load(bc_config_t **config, const char *file, char *const *environment, const char *data,
                     char reason[BC_CONFIG_REASON_BYTES]) {
     bc_config_t *made = bc_config_create();
-    if (made == NULL) return refuse(reason, "no memory");
+    if (made == NULL) return bc_config_refuse(reason, "no memory");
     if ((file == NULL || bc_config_read_file(made, file, reason)) &&
         (environment == NULL || bc_config_read_environment(made, environment, reason)) &&
         (data == NULL || bc_config_set(made, BC_DATA, data, "--data", reason)) && bc_config_finish(made, reason)) {
@@ -672,6 +657,10 @@ bool bc_config_flag(const bc_config_t *config, bc_key_t key) {
 const char *bc_config_name(bc_key_t key) {
     assert(key < BC_KEY_COUNT);
     return table[key].name;
+}
+
+const char *bc_config_origin(const bc_config_t *config, bc_key_t key) {
+    return config->values[key].set ? config->values[key].origin : "default";
 }
 
 bool bc_config_is_set(const bc_config_t *config, bc_key_t key) {

@@ -20,6 +20,9 @@
 #define BC_CONFIG_VALUE_MAX    2048 /* bytes in one value */
 #define BC_CONFIG_FILE_MAX     (256 * 1024)
 
+#define BC_CONFIG_STRIPE_SECRETS_MAX 8   /* webhook secrets valid at the same time */
+#define BC_CONFIG_STRIPE_SECRET_MAX  128 /* bytes in one */
+
 /* One name per row of the table. The comment is the kind: text, path, number, size (bytes), duration (ms), flag, … */
 typedef enum {
     BC_DATA,            /* path: the folder that holds everything */
@@ -40,7 +43,7 @@ typedef enum {
     BC_EVENTS,     /* local: */
     BC_SEARCH,     /* fts5: */
     BC_IMAGES,     /* files: */
-    BC_PAYMENTS,   /* sandbox: */
+    BC_PAYMENTS,   /* sandbox: or stripe: */
     BC_MAIL,       /* files: */
 
     BC_ISSUER,             /* text: `iss` of tokens */
@@ -71,8 +74,17 @@ typedef enum {
     BC_HTTP_CONNECTIONS, /* number: connections one listener serves at once */
     BC_HTTP_TIMEOUT,     /* duration: an idle connection is closed */
 
+    BC_STRIPE_KEY,             /* secret: sk_… or rk_… */
+    BC_STRIPE_PUBLISHABLE_KEY, /* text: pk_…, shown to customers */
+    BC_STRIPE_WEBHOOK_SECRETS, /* secret: whsec_…, several while they are rotated */
+    BC_STRIPE_API,             /* URL */
+    BC_WEBHOOK_TOLERANCE,      /* duration: a signed webhook may be so old */
+    BC_SANDBOX_PUBLIC,         /* flag */
+    BC_SANDBOX_SETTLE,         /* duration: until what the sandbox takes its time for is decided */
+    BC_SANDBOX_WEBHOOKS,       /* list: delivered, or duplicated, reversed, lost */
+    BC_SANDBOX_WEBHOOK_DELAY,  /* duration */
+
     BC_RATE_LIMITS,       /* flag; off only when every listener is on loopback */
-    BC_SANDBOX_PUBLIC,    /* flag */
     BC_ARGON2_MEMORY,     /* size */
     BC_ARGON2_PASSES,     /* number */
     BC_ARGON2_CONCURRENT, /* number: hashes computed at once */

@@ -57,6 +57,20 @@ static void the_environment_goes_over_the_file(void **state) {
     bc_config_destroy(config);
 }
 
+#define STRIPE      "BOOKCART_PAYMENTS = stripe:\n"
+#define STRIPE_KEYS STRIPE "BOOKCART_STRIPE_KEY = sk_test_1\nBOOKCART_STRIPE_PUBLISHABLE_KEY = pk_test_1\n"
+
+static void stripe_is_taken_with_all_it_needs(void **state) {
+    (void)state;
+    assert_null(refusal(
+        STRIPE_KEYS "BOOKCART_STRIPE_WEBHOOK_SECRETS = whsec_1, whsec_2\nBOOKCART_LISTEN = 0.0.0.0:80\n", NULL, NULL));
+    assert_null(refusal(STRIPE_KEYS
+                        "BOOKCART_STRIPE_WEBHOOK_SECRETS = whsec_1\nBOOKCART_STRIPE_API = http://127.0.0.1:12111\n",
+                        NULL, NULL));
+    assert_null(refusal("BOOKCART_LISTEN = 0.0.0.0:80\nBOOKCART_SANDBOX_PUBLIC = yes\n", NULL, NULL));
+    assert_null(refusal("BOOKCART_SANDBOX_WEBHOOKS = duplicated reversed\n", NULL, NULL));
+}
+
 static void what_cannot_be_is_refused_with_its_line(void **state) {
     (void)state;
     static const char *const cases[][2] = {
@@ -106,6 +120,27 @@ static void what_cannot_be_is_refused_with_its_line(void **state) {
         {"BOOKCART_CART_LINK = 10.0.0.1:7000\nBOOKCART_RATE_LIMITS = off\n", "BOOKCART_CART_LINK is not on loopback"},
         {"BOOKCART_LISTEN = [::]:80\nBOOKCART_PAYMENTS = sandbox:\n",
          "shop.conf:2: BOOKCART_PAYMENTS: sandbox: is refused"},
+        {"BOOKCART_LISTEN = [::]:80\n", "default: BOOKCART_PAYMENTS: sandbox: is refused"},
+        {"BOOKCART_PAYMENTS = paypal:\n", "shop.conf:1: BOOKCART_PAYMENTS: is not a store that this build knows"},
+        {"BOOKCART_PAYMENTS = stripe:\n", "default: BOOKCART_STRIPE_KEY: stripe: needs a key"},
+        {STRIPE "BOOKCART_STRIPE_KEY = pk_test_1\n", "shop.conf:2: BOOKCART_STRIPE_KEY: stripe: needs a key"},
+        {STRIPE "BOOKCART_STRIPE_KEY = sk_test_\n", "shop.conf:2: BOOKCART_STRIPE_KEY: stripe: needs a key"},
+        {STRIPE "BOOKCART_STRIPE_KEY = sk_test_1\n",
+         "default: BOOKCART_STRIPE_PUBLISHABLE_KEY: stripe: needs the pk_test_"},
+        {STRIPE "BOOKCART_STRIPE_KEY = rk_live_1\nBOOKCART_STRIPE_PUBLISHABLE_KEY = pk_test_1\n",
+         "shop.conf:3: BOOKCART_STRIPE_PUBLISHABLE_KEY: stripe: needs the pk_live_"},
+        {STRIPE_KEYS, "default: BOOKCART_STRIPE_WEBHOOK_SECRETS: stripe: needs 1 to 8"},
+        {STRIPE_KEYS "BOOKCART_STRIPE_WEBHOOK_SECRETS = whsec_1 hush\n",
+         "shop.conf:4: BOOKCART_STRIPE_WEBHOOK_SECRETS: stripe: needs 1 to 8"},
+        {STRIPE_KEYS
+         "BOOKCART_STRIPE_WEBHOOK_SECRETS = whsec_1 whsec_2 whsec_3 whsec_4 whsec_5 whsec_6 whsec_7 whsec_8 whsec_9\n",
+         "shop.conf:4: BOOKCART_STRIPE_WEBHOOK_SECRETS: stripe: needs 1 to 8"},
+        {STRIPE_KEYS "BOOKCART_STRIPE_WEBHOOK_SECRETS = whsec_1\nBOOKCART_STRIPE_API = http://api.stripe.com\n",
+         "shop.conf:5: BOOKCART_STRIPE_API: http:// is for loopback only"},
+        {STRIPE_KEYS "BOOKCART_STRIPE_WEBHOOK_SECRETS = whsec_1\nBOOKCART_STRIPE_API = http://127.0.0.1.evil.example\n",
+         "shop.conf:5: BOOKCART_STRIPE_API: http:// is for loopback only"},
+        {"BOOKCART_STRIPE_API =\n", "shop.conf:1: BOOKCART_STRIPE_API: \"\" may not be empty"},
+        {"BOOKCART_SANDBOX_WEBHOOKS = lost, sometimes\n", "is none of duplicated, reversed, lost"},
         {"BOOKCART_TLS_CERT = /a.pem\n", "shop.conf:1: BOOKCART_TLS_CERT: needs BOOKCART_TLS_KEY beside it"},
         {"BOOKCART_TLS_KEY = /a.pem\n", "shop.conf:1: BOOKCART_TLS_KEY: needs BOOKCART_TLS_CERT beside it"},
         {"BOOKCART_REFRESH_TOKEN_LIFE = 1m\n", "BOOKCART_REFRESH_TOKEN_LIFE: is shorter than an access token's"},
@@ -117,7 +152,8 @@ static void what_cannot_be_is_refused_with_its_line(void **state) {
         const char *why = refusal(cases[i][0], NULL, NULL);
         if (why == NULL || strstr(why, cases[i][1]) == NULL)
             fail_msg("%s gave: %s", cases[i][0], why == NULL ? "(taken)" : why);
-        assert_null(strstr(why, "secret"));
+        assert_null(strstr(why, "secret@"));
+        assert_null(strstr(why, "hush"));
     }
     char unknown[] = "BOOKCART_COLOUR=red";
     char *environment[] = {unknown, NULL};
@@ -211,6 +247,7 @@ int main(void) {
         cmocka_unit_test(defaults_are_good_and_follow_the_data_folder),
         cmocka_unit_test(the_environment_goes_over_the_file),
         cmocka_unit_test(what_cannot_be_is_refused_with_its_line),
+        cmocka_unit_test(stripe_is_taken_with_all_it_needs),
         cmocka_unit_test(limits_of_lines_and_values_hold),
         cmocka_unit_test(a_secret_comes_from_a_file_and_is_never_printed),
         cmocka_unit_test(the_reference_names_every_setting),
