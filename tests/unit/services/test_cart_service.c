@@ -148,6 +148,7 @@ static void start_service(const char *key, const char *value) {
     (void)setenv("BOOKCART_CART_CALM_AGE", "100ms", 1);
     (void)setenv("BOOKCART_CART_RELEASE_AGE", "50ms", 1);
     (void)setenv("BOOKCART_LOG_LEVEL", "error", 1);
+    (void)setenv("BOOKCART_SANDBOX_PUBLIC", "yes", 1); /* the link on a public address is the service's own to refuse */
     if (key != NULL) (void)setenv(key, value, 1);
     (void)execl(self, self, "serve", (char *)NULL);
     _exit(9);
