@@ -226,6 +226,11 @@ void bc_db_rollback(bc_db_t *db) {
     bc_db_leave(db);
 }
 
+void bc_db_fail(bc_db_t *db, const char *where) {
+    assert(db->entered);
+    (void)stick(db, where, SQLITE_NOMEM);
+}
+
 bc_db_result_t bc_db_commit(bc_db_t *db) {
     assert(db->in_transaction);
     if (db->stuck != BC_DB_OK) {

@@ -55,6 +55,8 @@ void bc_db_leave(bc_db_t *db);
 bc_db_result_t bc_db_begin(bc_db_t *db);  /* enters, BEGIN IMMEDIATE; on failure it has not entered */
 bc_db_result_t bc_db_commit(bc_db_t *db); /* leaves in every case. BC_DB_OK: durable. Anything else: nothing of it is */
 void bc_db_rollback(bc_db_t *db);         /* leaves */
+/* The caller cannot go on (no memory for a parameter): sticks like a statement's error, so that the commit turns into a rollback. */
+void bc_db_fail(bc_db_t *db, const char *where);
 
 /* A cached, reset statement with nothing bound; borrowed until bc_statement_done. NULL on error (sticks). All functions below take
  * NULL and answer with the error. Bound text and bytes are copied. Indexes: parameters from 1, columns from 0. */

@@ -11,6 +11,7 @@
  * Fail:    BC_EVENT_WAIT (something it needs is away) is tried again with growing pauses for ever and holds the log up.
  *          BC_EVENT_FAILED is tried BC_EVENT_TRIES_MAX times, then it goes to `dead_letters`, and so does whatever follows for the same
  *          key, so that a key's events keep their order. `bookcart events` shows and replays them.
+ * Restore: the log of a restored store has another `generation`. Its followers begin at 0; the inbox drops what was applied.
  *
  * A service's migrations hold BC_EVENTS_MIGRATION once.
  */
@@ -42,6 +43,9 @@
     "  created_ms " BC_SQL_BIGINT " NOT NULL,"                                                                         \
     "  data TEXT NOT NULL);"                                                                                           \
     "CREATE INDEX outbox_by_time ON outbox(created_ms);"                                                               \
+    "CREATE TABLE outbox_generation("                                                                                  \
+    "  number " BC_SQL_BIGINT " PRIMARY KEY NOT NULL," /* 1: there is one row */                                       \
+    "  generation VARCHAR(64) NOT NULL);"                                                                              \
     "CREATE TABLE followed("                                                                                           \
     "  source VARCHAR(32) PRIMARY KEY NOT NULL,"                                                                       \
     "  generation VARCHAR(64) NOT NULL,"                                                                               \
@@ -59,7 +63,7 @@
     "  event_key VARCHAR(64) NOT NULL,"                                                                                \
     "  event TEXT NOT NULL," /* the whole CloudEvents object */                                                        \
     "  reason VARCHAR(255) NOT NULL,"                                                                                  \
-    "  tries " BC_SQL_BIGINT " NOT NULL,"                                                                              \
+    "  tries " BC_SQL_BIGINT " NOT NULL," /* 0: behind another of its key, never tried; -1: to be tried again now */   \
     "  failed_ms " BC_SQL_BIGINT " NOT NULL,"                                                                          \
     "  UNIQUE(source, event_id));"                                                                                     \
     "CREATE INDEX dead_letters_by_key ON dead_letters(source, event_key);"
@@ -116,15 +120,23 @@ typedef struct bc_consumer bc_consumer_t;
 /* Starts its thread. NULL after a log line. */
 bc_consumer_t *bc_consumer_create(const bc_config_t *config, const char *service_key,
                                   const bc_consumer_options_t *options);
-void bc_consumer_stop(bc_consumer_t *consumer); /* in a service's stop(); repeated or NULL: fine */
+/* In a service's stop(): tells the thread to end, without waiting for it. Repeated or NULL: fine. */
+void bc_consumer_stop(bc_consumer_t *consumer);
+/* Waits for the thread; destroy a consumer before what its handlers use. NULL: fine. */
 void bc_consumer_destroy(bc_consumer_t *consumer);
 /* For /readyz: "ok", or why it is behind. */
 const char *bc_consumer_state(bc_consumer_t *consumer);
 
 /* --- dead letters: internal routes of every consumer, used by `bookcart events` and the admin's pages --- */
-/* {"GET", "/internal/dead-letters", BC_INTERNAL, …, .query = "limit after"} and
- * {"POST", "/internal/dead-letters/replay", BC_INTERNAL, …, .fields = "event:string"} (absent: all): a replay puts them back before the
- * log's next event, in their order. */
+/* {"GET", "/internal/dead-letters", BC_INTERNAL, …, .query = "limit after"} answers
+ *   {"log":{"generation","head"}, "followed":[{"source","position"}], "next":"<position>"|null,
+ *    "items":[{"position","source","reason","tries","failed_at","event":{…}}]}
+ * {"POST", "/internal/dead-letters/replay", BC_INTERNAL, …, .fields = "event:string"} answers {"replayed":<number>}, or 404: puts all, or
+ * those of the named event's key, back before the log's next event, in their order. */
+#define BC_DEAD_LETTERS_PATH        "/internal/dead-letters"
+#define BC_DEAD_LETTERS_REPLAY_PATH "/internal/dead-letters/replay"
+#define BC_DEAD_LETTERS_QUERY       "limit after"
+#define BC_DEAD_LETTERS_FIELDS      "event:string"
 void bc_dead_letters_serve(bc_db_t *db, bc_request_t *request, bc_reply_t *reply);
 void bc_dead_letters_replay(bc_consumer_t *const *consumers, size_t count, bc_db_t *db, bc_request_t *request,
                             bc_reply_t *reply);

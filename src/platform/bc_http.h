@@ -131,5 +131,8 @@ void bc_reply_retry_after(bc_reply_t *reply, int64_t ms);          /* rounded up
 /* Sets ETag (`etag` with its quotes). true: If-None-Match matches (weak comparison), 304 was set, return without a body. */
 bool bc_reply_etag(const bc_request_t *request, bc_reply_t *reply, const char *etag);
 int bc_reply_status(const bc_reply_t *reply);
+/* A problem as {"name","detail"?,"errors"?}, to be told again: bc_once. The caller owns it; NULL: the reply is none, or no memory. */
+json_t *bc_reply_problem_parts(const bc_reply_t *reply);
+void bc_reply_problem_from(bc_reply_t *reply, const json_t *parts /* borrowed; of no such form answers 500 */);
 
 #endif

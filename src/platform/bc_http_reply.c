@@ -57,6 +57,20 @@ void bc_reply_not_found(bc_reply_t *reply) {
     bc_reply_problem(reply, "not-found", NULL);
 }
 
+json_t *bc_reply_problem_parts(const bc_reply_t *reply) {
+    if (reply->problem == NULL) return NULL;
+    return json_pack("{s:s, s:s*, s:O*}", "name", reply->problem->name, "detail", reply->detail, "errors",
+                     reply->errors);
+}
+
+void bc_reply_problem_from(bc_reply_t *reply, const json_t *parts) {
+    const char *name = json_string_value(json_object_get(parts, "name"));
+    bc_reply_problem(reply, name == NULL ? "internal-error" : name,
+                     json_string_value(json_object_get(parts, "detail")));
+    const json_t *errors = json_object_get(parts, "errors");
+    if (json_array_size(errors) > 0) reply->errors = json_deep_copy(errors); /* without memory it stands without them */
+}
+
 void bc_reply_bytes(bc_reply_t *reply, int status, const char *media, const void *bytes, size_t length) {
     char *copy = malloc(length + 1);
     if (copy == NULL) {

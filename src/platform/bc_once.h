@@ -42,8 +42,10 @@
 
 typedef enum { BC_ONCE_OPTIONAL, BC_ONCE_REQUIRED } bc_once_need_t;
 
-typedef struct {
-    bc_db_t *db; /* borrowed; NULL: no key was sent, keep and end do nothing */
+/* Lives in the handler's frame from begin to end, and must not move. */
+typedef struct bc_once {
+    bc_db_t *db;          /* borrowed; NULL: no key was sent, keep and end do nothing */
+    struct bc_once *next; /* keys that run in this process; under the list's lock */
     cart_id_t user;
     char place[256];
     char key[BC_ONCE_KEY_MAX + 1];
