@@ -44,7 +44,8 @@ struct bc_consumer {
     /* the thread's own */
     char generation[BC_GENERATION_MAX + 1];
     uint64_t position;
-    bool loaded; /* generation and position are the database's */
+    bool loaded;  /* generation and position are the database's */
+    bool patient; /* the log was heard just now: the next question may wait for an answer */
     json_t *page;
     size_t next; /* of the page */
     bool singly; /* for the rest of the page */
@@ -274,12 +275,18 @@ static bool take_reply(bc_consumer_t *consumer, const json_t *reply) {
     return true;
 }
 
+/*
+ * A log that was restored answers a question behind its end only when the wait is over. So the first question after a silence (a start, a
+ * failed call, an empty answer, which may be the last word of a service that stops) does not wait.
+ */
 static int64_t ask(bc_consumer_t *consumer) {
     char path[128];
+    bool patient = consumer->patient;
     int status = 0;
     json_t *reply = NULL;
+    consumer->patient = false;
     (void)snprintf(path, sizeof(path), BC_EVENTS_PATH "?after=%" PRIu64 "&limit=%d&wait=%d", consumer->position,
-                   page_max, wait_s); /* fits: words and three numbers */
+                   page_max, patient ? wait_s : 0); /* fits: words and three numbers */
     bool answered =
         bc_client_call(consumer->client, "GET", path, NULL, call_ms, &consumer->interrupted, &status, &reply);
     if (!answered && consumer->interrupted) return 0;
@@ -290,6 +297,7 @@ static int64_t ask(bc_consumer_t *consumer) {
     }
     json_decref(reply);
     if (fault != NULL) return pause_longer(consumer, fault);
+    consumer->patient = !patient || consumer->page != NULL;
     went_well(consumer);
     say(consumer, "ok");
     return 0;

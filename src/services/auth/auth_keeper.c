@@ -30,6 +30,7 @@ static void tidy(auth_t *auth) {
     (void)bc_token_tend(auth->issuer); /* logged there; tried again in the next round */
     if (bc_db_begin(auth->db) != BC_DB_OK) return;
     auth_store_tidy(auth->db, bc_time_ms());
+    bc_events_tidy(auth->db, auth->config, bc_time_ms());
     (void)bc_db_commit(auth->db); /* logged there; tried again in the next round */
 }
 

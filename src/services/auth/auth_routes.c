@@ -26,6 +26,9 @@ static const bc_route_t internal_routes[] = {
     {"GET",  "/internal/feed/revocations", BC_INTERNAL, auth_feed,            .query = BC_FEED_QUERY},
     {"POST", "/internal/admins",           BC_INTERNAL, auth_internal_admin,  .fields = "email:string! password:string!"},
     {"POST", "/internal/keys/rotate",      BC_INTERNAL, auth_internal_rotate, .query = NULL},
+    {"GET",  BC_EVENTS_PATH,              BC_INTERNAL, auth_events, .query = BC_FEED_QUERY},
+    {"GET",  BC_DEAD_LETTERS_PATH,        BC_INTERNAL, auth_dead_letters, .query = BC_DEAD_LETTERS_QUERY},
+    {"POST", BC_DEAD_LETTERS_REPLAY_PATH, BC_INTERNAL, auth_dead_letters_replay, .fields = BC_DEAD_LETTERS_FIELDS},
     {.method = NULL},
 };
 /* clang-format on */
@@ -72,7 +75,8 @@ bool auth_open(const bc_config_t *config, const char *service_key, const volatil
         (made->issuer = bc_token_issuer_create(config)) != NULL &&
         (made->passwords = auth_passwords_create(config)) != NULL &&
         (made->limits = auth_limits_create(bc_config_flag(config, BC_RATE_LIMITS))) != NULL &&
-        (made->revocations = bc_feed_create(generation, read_feed, made)) != NULL) {
+        (made->revocations = bc_feed_create(generation, read_feed, made)) != NULL &&
+        (made->outbox = bc_outbox_create("auth", made->db)) != NULL) {
         *auth = made;
         return true;
     }
@@ -83,6 +87,7 @@ bool auth_open(const bc_config_t *config, const char *service_key, const volatil
 void auth_close(auth_t *auth) {
     if (auth == NULL) return;
     auth_keeper_stop(auth);
+    bc_outbox_destroy(auth->outbox);
     bc_feed_destroy(auth->revocations);
     auth_limits_destroy(auth->limits);
     auth_passwords_destroy(auth->passwords);
@@ -110,6 +115,7 @@ static bool open_service(const bc_service_tools_t *tools, void **context) {
 static void stop_service(void *context) {
     auth_t *auth = context;
     bc_feed_wake(auth->revocations);
+    bc_outbox_wake(auth->outbox);
     auth_keeper_stop(auth);
 }
 

@@ -2,6 +2,7 @@
 #ifndef AUTH_SERVICE_H
 #define AUTH_SERVICE_H
 
+#include "platform/bc_events.h"
 #include "platform/bc_feed.h"
 #include "platform/bc_http.h"
 #include "platform/bc_service.h"
@@ -26,6 +27,7 @@ typedef struct auth {
     auth_passwords_t *passwords;
     auth_limits_t *limits;
     bc_feed_t *revocations;
+    bc_outbox_t *outbox;
     unsigned char guest_key[32]; /* authenticates guests' refresh tokens */
     int64_t access_life_ms, refresh_life_ms, grace_ms;
 
@@ -97,5 +99,10 @@ void auth_jwks(bc_request_t *request, bc_reply_t *reply, void *context);
 void auth_feed(bc_request_t *request, bc_reply_t *reply, void *context);
 void auth_internal_admin(bc_request_t *request, bc_reply_t *reply, void *context);
 void auth_internal_rotate(bc_request_t *request, bc_reply_t *reply, void *context);
+
+/* auth_events.c */
+void auth_events(bc_request_t *request, bc_reply_t *reply, void *context);
+void auth_dead_letters(bc_request_t *request, bc_reply_t *reply, void *context);
+void auth_dead_letters_replay(bc_request_t *request, bc_reply_t *reply, void *context);
 
 #endif

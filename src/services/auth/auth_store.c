@@ -1,5 +1,7 @@
 #include "services/auth/auth_store.h"
 
+#include "platform/bc_events.h"
+
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
@@ -52,6 +54,7 @@ const bc_migration_t auth_migrations[] = {
      "  created_ms " BC_SQL_BIGINT " NOT NULL,"
      "  done_ms " BC_SQL_BIGINT " NOT NULL DEFAULT 0);"
      "CREATE INDEX merges_due ON merges(state, next_ms);"},
+    {"events", BC_EVENTS_MIGRATION},
     {NULL, NULL},
 };
 

@@ -21,6 +21,9 @@ const bc_route_t library_routes[] = {
 const bc_route_t library_internal_routes[] = {
     {"GET",  "/internal/feed/books",     BC_INTERNAL, library_handle_feed,   .query = BC_FEED_QUERY},
     {"POST", LIBRARY_IMPORT_PATH,        BC_INTERNAL, library_handle_import, .fields = "books:array!", .body_max_bytes = LIBRARY_IMPORT_BODY_MAX},
+    {"GET",  BC_EVENTS_PATH,              BC_INTERNAL, library_handle_events, .query = BC_FEED_QUERY},
+    {"GET",  BC_DEAD_LETTERS_PATH,        BC_INTERNAL, library_handle_dead_letters, .query = BC_DEAD_LETTERS_QUERY},
+    {"POST", BC_DEAD_LETTERS_REPLAY_PATH, BC_INTERNAL, library_handle_dead_letters_replay, .fields = BC_DEAD_LETTERS_FIELDS},
     {.method = NULL},
 };
 /* clang-format on */

@@ -51,6 +51,7 @@ static void close_library(void *context) {
     library_t *library = context;
     bc_revoked_destroy(library->revoked);
     bc_feed_destroy(library->feed);
+    bc_outbox_destroy(library->outbox);
     library_store_close(library->store);
     free(library);
 }
@@ -64,7 +65,8 @@ static bool open_library(const bc_service_tools_t *tools, void **context) {
         import_sample(tools->config, library->store);
         library->feed = bc_feed_create(library_store_generation(library->store), library_feed_read, library);
     }
-    if (library->feed != NULL) library->revoked = bc_revoked_create(tools->config, tools->service_key);
+    if (library->feed != NULL) library->outbox = bc_outbox_create("library", library_store_db(library->store));
+    if (library->outbox != NULL) library->revoked = bc_revoked_create(tools->config, tools->service_key);
     if (library->revoked == NULL) {
         close_library(library);
         return false;
@@ -77,6 +79,7 @@ static void stop_library(void *context) {
     library_t *library = context;
     bc_revoked_stop(library->revoked);
     bc_feed_wake(library->feed);
+    bc_outbox_wake(library->outbox);
 }
 
 static bool library_is_ready(void *context, json_t *checks) {

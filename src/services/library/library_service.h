@@ -3,6 +3,7 @@
 #define LIBRARY_SERVICE_H
 
 #include "platform/bc_config.h"
+#include "platform/bc_events.h"
 #include "platform/bc_feed.h"
 #include "platform/bc_http.h"
 #include "platform/bc_revoked.h"
@@ -13,6 +14,7 @@ typedef struct {
     const bc_config_t *config; /* borrowed for the service's life */
     library_store_t *store;    /* owned */
     bc_feed_t *feed;           /* owned */
+    bc_outbox_t *outbox;       /* owned */
     bc_revoked_t *revoked;     /* owned */
 } library_t;
 
@@ -46,5 +48,10 @@ void library_reply(bc_reply_t *reply, int status, json_t *body);
 
 /* 503 with Retry-After. */
 void library_reply_failed(bc_reply_t *reply);
+
+/* library_events.c */
+void library_handle_events(bc_request_t *request, bc_reply_t *reply, void *context);
+void library_handle_dead_letters(bc_request_t *request, bc_reply_t *reply, void *context);
+void library_handle_dead_letters_replay(bc_request_t *request, bc_reply_t *reply, void *context);
 
 #endif

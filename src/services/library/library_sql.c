@@ -1,5 +1,7 @@
 #include "services/library/library_sql.h"
 
+#include "platform/bc_events.h"
+
 /* Numbered, append only: a file that was migrated once is never migrated again by a changed text. */
 const bc_migration_t library_migrations[] = {
     {"books", "CREATE TABLE meta(name VARCHAR(64) PRIMARY KEY, value " BC_SQL_BYTES " NOT NULL);"
@@ -29,6 +31,7 @@ const bc_migration_t library_migrations[] = {
               "CREATE TABLE book_genres(genre_key TEXT NOT NULL, book INTEGER NOT NULL REFERENCES books(id),"
               " PRIMARY KEY(genre_key, book)) WITHOUT ROWID;"
               "CREATE INDEX book_genres_by_book ON book_genres(book);"},
+    {"events", BC_EVENTS_MIGRATION},
     {NULL, NULL},
 };
 

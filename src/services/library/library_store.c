@@ -81,6 +81,10 @@ bool library_store_is_open(library_store_t *store) {
     return bc_db_is_open(store->db);
 }
 
+bc_db_t *library_store_db(library_store_t *store) {
+    return store->db;
+}
+
 const char *library_store_generation(const library_store_t *store) {
     return store->generation;
 }

@@ -64,6 +64,8 @@ typedef bool (*library_row_fn)(void *context, const library_row_t *row);
 library_store_t *library_store_open(const char *path);
 void library_store_close(library_store_t *store); /* NULL is fine */
 bool library_store_is_open(library_store_t *store);
+/* For the outbox and its transactions; borrowed. */
+bc_db_t *library_store_db(library_store_t *store);
 
 /* Names this store: another value means that positions seen before mean nothing. Borrowed for the store's life. */
 const char *library_store_generation(const library_store_t *store);

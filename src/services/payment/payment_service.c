@@ -22,6 +22,7 @@ static bc_db_t *open_db(const bc_config_t *config) {
 static void close_payment(void *context) {
     payment_t *payment = context;
     bc_revoked_destroy(payment->revoked);
+    bc_outbox_destroy(payment->outbox);
     bc_db_close(payment->db);
     free(payment);
 }
@@ -32,7 +33,8 @@ static bool open_payment(const bc_service_tools_t *tools, void **context) {
     payment->config = tools->config;
     payment->service_key = tools->service_key;
     payment->db = open_db(tools->config);
-    if (payment->db != NULL) payment->revoked = bc_revoked_create(tools->config, tools->service_key);
+    if (payment->db != NULL) payment->outbox = bc_outbox_create("payment", payment->db);
+    if (payment->outbox != NULL) payment->revoked = bc_revoked_create(tools->config, tools->service_key);
     if (payment->revoked == NULL) {
         close_payment(payment);
         return false;
@@ -44,6 +46,7 @@ static bool open_payment(const bc_service_tools_t *tools, void **context) {
 static void stop_payment(void *context) {
     payment_t *payment = context;
     bc_revoked_stop(payment->revoked);
+    bc_outbox_wake(payment->outbox);
 }
 
 static bool is_ready(void *context, json_t *checks) {

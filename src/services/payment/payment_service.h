@@ -4,6 +4,7 @@
 
 #include "platform/bc_config.h"
 #include "platform/bc_db.h"
+#include "platform/bc_events.h"
 #include "platform/bc_http.h"
 #include "platform/bc_revoked.h"
 #include "platform/bc_service.h"
@@ -13,6 +14,7 @@ typedef struct {
     const bc_config_t *config;    /* borrowed for the service's life */
     const char *service_key;      /* borrowed for the service's life */
     bc_db_t *db;                  /* owned */
+    bc_outbox_t *outbox;          /* owned */
     bc_revoked_t *revoked;        /* owned */
     payment_provider_t *provider; /* owned */
 } payment_t;
@@ -26,5 +28,10 @@ extern const bc_migration_t payment_migrations[];
 
 /* For the sandbox's routes: whose order the provider's payment `id` belongs to. false: nobody's, or the database failed. */
 bool payment_owner_of(payment_t *payment, const char *id, cart_id_t *user);
+
+/* payment_events.c */
+void payment_events(bc_request_t *request, bc_reply_t *reply, void *context);
+void payment_dead_letters(bc_request_t *request, bc_reply_t *reply, void *context);
+void payment_dead_letters_replay(bc_request_t *request, bc_reply_t *reply, void *context);
 
 #endif

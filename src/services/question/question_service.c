@@ -22,6 +22,7 @@ static bc_db_t *open_db(const bc_config_t *config) {
 static void close_question(void *context) {
     question_t *question = context;
     bc_revoked_destroy(question->revoked);
+    bc_outbox_destroy(question->outbox);
     bc_db_close(question->db);
     free(question);
 }
@@ -32,7 +33,8 @@ static bool open_question(const bc_service_tools_t *tools, void **context) {
     question->config = tools->config;
     question->service_key = tools->service_key;
     question->db = open_db(tools->config);
-    if (question->db != NULL) question->revoked = bc_revoked_create(tools->config, tools->service_key);
+    if (question->db != NULL) question->outbox = bc_outbox_create("question", question->db);
+    if (question->outbox != NULL) question->revoked = bc_revoked_create(tools->config, tools->service_key);
     if (question->revoked == NULL) {
         close_question(question);
         return false;
@@ -44,6 +46,7 @@ static bool open_question(const bc_service_tools_t *tools, void **context) {
 static void stop_question(void *context) {
     question_t *question = context;
     bc_revoked_stop(question->revoked);
+    bc_outbox_wake(question->outbox);
 }
 
 static bool is_ready(void *context, json_t *checks) {
