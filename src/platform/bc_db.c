@@ -194,11 +194,6 @@ bool bc_db_is_sound(const bc_db_t *db) {
     return db->stuck == BC_DB_OK;
 }
 
-void bc_db_spoil(bc_db_t *db) {
-    assert(db->entered);
-    if (db->stuck == BC_DB_OK) db->stuck = BC_DB_FAILED;
-}
-
 void bc_db_leave(bc_db_t *db) {
     assert(db->entered);
     assert(!db->in_transaction);
@@ -336,6 +331,10 @@ bc_db_result_t bc_step(bc_statement_t *statement) {
 
 int64_t bc_column_int(bc_statement_t *statement, int column) {
     return sqlite3_column_int64(statement->handle, column);
+}
+
+double bc_column_double(bc_statement_t *statement, int column) {
+    return sqlite3_column_double(statement->handle, column);
 }
 
 const char *bc_column_text(bc_statement_t *statement, int column) {

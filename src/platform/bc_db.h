@@ -52,8 +52,6 @@ void bc_db_enter(bc_db_t *db); /* for reads: no transaction */
 /* Between enter or begin and its end: no statement has failed so far (constraints do not count). */
 bool bc_db_is_sound(const bc_db_t *db);
 void bc_db_leave(bc_db_t *db);
-/* Between begin and its end: the caller has failed outside the database (no memory, …); the commit becomes a rollback. */
-void bc_db_spoil(bc_db_t *db);
 bc_db_result_t bc_db_begin(bc_db_t *db);  /* enters, BEGIN IMMEDIATE; on failure it has not entered */
 bc_db_result_t bc_db_commit(bc_db_t *db); /* leaves in every case. BC_DB_OK: durable. Anything else: nothing of it is */
 void bc_db_rollback(bc_db_t *db);         /* leaves */
@@ -70,6 +68,7 @@ void bc_bind_id(bc_statement_t *statement, int index, const cart_id_t *id);
 void bc_bind_null(bc_statement_t *statement, int index);
 bc_db_result_t bc_step(bc_statement_t *statement); /* BC_DB_ROW, BC_DB_DONE or an error */
 int64_t bc_column_int(bc_statement_t *statement, int column);
+double bc_column_double(bc_statement_t *statement, int column);
 const char *bc_column_text(bc_statement_t *statement, int column); /* borrowed until the next step; NULL: null */
 const void *bc_column_bytes(bc_statement_t *statement, int column, size_t *length);
 bool bc_column_id(bc_statement_t *statement, int column, cart_id_t *id); /* false: not 16 bytes */

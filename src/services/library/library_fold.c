@@ -3,6 +3,7 @@
  * Latin-1 and Latin Extended-A without their accents. Greek and Cyrillic keep theirs: there they are letters.
  */
 #include "services/library/library_book.h"
+#include "services/library/library_words.h"
 
 #include <assert.h>
 #include <locale.h>
@@ -31,13 +32,16 @@ static const char *const latin[] = {
     /* 0170 */ "u", "u", "u",  "u",  "w", "w", "y",  "y", "y", "z", "z", "z", "z", "z", "z",  "s",
 };
 
-/* `p` is at valid UTF-8. */
-static uint32_t decode(const unsigned char **p) {
-    uint32_t c = *(*p)++;
-    if (c < 0x80) return c;
-    int more = c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
-    c &= 0x3fU >> more;
-    while (more-- > 0 && (**p & 0xc0) == 0x80) c = c << 6 | (*(*p)++ & 0x3fU);
+/* `at` is at valid UTF-8, not at its end. */
+uint32_t library_utf8_next(const char **at) {
+    const unsigned char *p = (const unsigned char *)*at;
+    uint32_t c = *p++;
+    if (c >= 0x80) {
+        int more = c < 0xe0 ? 1 : c < 0xf0 ? 2 : 3;
+        c &= 0x3fU >> more;
+        while (more-- > 0 && (*p & 0xc0) == 0x80) c = c << 6 | (*p++ & 0x3fU);
+    }
+    *at = (const char *)p;
     return c;
 }
 
@@ -76,14 +80,18 @@ static size_t fold_one(uint32_t c, char out[4]) {
     return encode(c, out);
 }
 
+size_t library_fold_point(uint32_t c, char out[4]) {
+    (void)pthread_once(&folding_once, make_locale); /* cannot fail with a valid control */
+    return fold_one(c, out);
+}
+
 void library_fold(const char *text, char *key, size_t size) {
     _Static_assert(sizeof(latin) / sizeof(latin[0]) == 0x20 + 0x80, "one row per code point");
     assert(size > 0);
-    (void)pthread_once(&folding_once, make_locale); /* cannot fail with a valid control */
     size_t used = 0;
-    for (const unsigned char *p = (const unsigned char *)text; *p != '\0';) {
+    while (*text != '\0') {
         char out[4];
-        size_t length = fold_one(decode(&p), out);
+        size_t length = library_fold_point(library_utf8_next(&text), out);
         if (used + length >= size) break;
         memcpy(key + used, out, length);
         used += length;

@@ -24,7 +24,7 @@ static library_store_t *open_store(const bc_config_t *config) {
         bc_log(BC_LOG_ERROR, "path-too-long", bc_f_text("file", "library.db"));
         return NULL;
     }
-    return library_store_open(path);
+    return library_store_open(path, bc_config_text(config, BC_SEARCH));
 }
 
 static int price_digits(const bc_config_t *config) {

@@ -35,6 +35,7 @@ extern const char *const library_sql_list[LIBRARY_LIST_COUNT][LIBRARY_SORT_COUNT
 #define LIBRARY_SQL_GET      "SELECT " LIBRARY_ROW "FROM books b WHERE b.id = ?1"
 #define LIBRARY_SQL_ANY      "SELECT 1 FROM books LIMIT 1"
 #define LIBRARY_SQL_FEED     "SELECT " LIBRARY_ROW "FROM books b WHERE b.position > ?1 ORDER BY b.position LIMIT ?2"
+#define LIBRARY_SQL_LIVE     "SELECT " LIBRARY_ROW "FROM books b WHERE b.state = 0 AND b.id > ?1 ORDER BY b.id LIMIT ?2"
 #define LIBRARY_SQL_KNOWN    "SELECT state, COALESCE(imported = ?2, 0) FROM books WHERE id = ?1"
 
 /* ?15 digest, ?16 now, ?17 whether the source names a price: one that came from the rule never replaces what is there. */

@@ -2,6 +2,7 @@
 
 #include "platform/bc_log.h"
 #include "platform/bc_random.h"
+#include "services/library/library_json.h"
 #include "services/library/library_sql.h"
 
 #include <assert.h>
@@ -14,7 +15,8 @@
 enum { digest_bytes = 16 };
 
 struct library_store {
-    bc_db_t *db; /* owned */
+    bc_db_t *db;              /* owned */
+    library_search_t *search; /* owned */
     char generation[library_generation_chars + 1];
     uint8_t cursor_key[library_cursor_key_bytes];
 };
@@ -61,18 +63,21 @@ static bool load_meta(library_store_t *store) {
     return false;
 }
 
-library_store_t *library_store_open(const char *path) {
+static bool fill_search(library_store_t *store);
+
+library_store_t *library_store_open(const char *path, const char *search) {
     library_store_t *store = calloc(1, sizeof(*store));
     if (store == NULL) return NULL;
-    if (bc_db_open(path, library_migrations, &store->db) != BC_DB_OK || !load_meta(store)) {
-        library_store_close(store);
-        return NULL;
-    }
-    return store;
+    bool good = bc_db_open(path, library_migrations, &store->db) == BC_DB_OK && load_meta(store);
+    if (good) store->search = library_search_open(search, store->db);
+    if (good && store->search != NULL && fill_search(store)) return store;
+    library_store_close(store);
+    return NULL;
 }
 
 void library_store_close(library_store_t *store) {
     if (store == NULL) return;
+    library_search_close(store->search);
     bc_db_close(store->db);
     free(store);
 }
@@ -91,6 +96,10 @@ const char *library_store_generation(const library_store_t *store) {
 
 const uint8_t *library_store_cursor_key(const library_store_t *store) {
     return store->cursor_key;
+}
+
+library_search_t *library_store_search(library_store_t *store) {
+    return store->search;
 }
 
 /* --- reads --- */
@@ -238,6 +247,53 @@ library_result_t library_store_feed(library_store_t *store, uint64_t after, int 
     return result;
 }
 
+/* --- search --- */
+
+typedef struct {
+    library_store_t *store;
+    int64_t last;
+    bool failed;
+} filling_t;
+
+static bool fill_one(void *context, const library_row_t *row) {
+    filling_t *filling = context;
+    library_book_t book;
+    json_t *plain = library_json_plain_row(row);
+    filling->last = row->id;
+    filling->failed = plain == NULL;
+    if (filling->failed) return false;
+    if (library_json_read(plain, &book).field == NULL) {
+        library_search_put(filling->store->search, &book);
+    } else {
+        bc_log(BC_LOG_ERROR, "book-not-searchable", bc_f_int("book", row->id)); /* an older program's row */
+    }
+    json_decref(plain);
+    return true;
+}
+
+/* Batch by batch, so that no transaction is long; what was put before a kill is put again, which writes nothing. */
+static bool fill_search(library_store_t *store) {
+    filling_t filling = {.store = store};
+    size_t filled = 0, count = 0;
+    if (library_search_is_whole(store->search)) return true;
+    do {
+        if (bc_db_begin(store->db) != BC_DB_OK) return false;
+        bc_statement_t *statement = bc_db_prepare(store->db, LIBRARY_SQL_LIVE);
+        bc_bind_int(statement, 1, filling.last);
+        bc_bind_int(statement, 2, library_batch_max);
+        bool good = show_rows(statement, fill_one, &filling, &count) == LIBRARY_OK && !filling.failed &&
+                    (count == library_batch_max || library_search_set_whole(store->search));
+        if (!good) {
+            bc_db_rollback(store->db);
+            return false;
+        }
+        if (bc_db_commit(store->db) != BC_DB_OK) return false;
+        filled += count;
+    } while (count == library_batch_max);
+    if (filled > 0) bc_log(BC_LOG_INFO, "search-filled", bc_f_int("books", (int64_t)filled));
+    return true;
+}
+
 /* --- writes --- */
 
 /* NULL without memory. With `folded`, keys instead of the names as written. */
@@ -319,7 +375,7 @@ static bool run_for(library_store_t *store, const char *sql, int64_t id, const c
     return bc_run(statement) == BC_DB_DONE;
 }
 
-/* The lists by which authors and genres are found. */
+/* The lists by which authors and genres are found, and what search knows. */
 static bool write_lists(library_store_t *store, const library_book_t *book, bool new_book) {
     bool good = new_book || (run_for(store, LIBRARY_SQL_AUTHORS_DROP, book->id, NULL) &&
                              run_for(store, LIBRARY_SQL_GENRES_DROP, book->id, NULL));
@@ -329,7 +385,8 @@ static bool write_lists(library_store_t *store, const library_book_t *book, bool
            run_for(store, LIBRARY_SQL_GENRES_PUT, book->id, genres);
     free(authors);
     free(genres);
-    return good;
+    if (good) library_search_put(store->search, book);
+    return good && bc_db_is_sound(store->db);
 }
 
 static bool import_one(library_store_t *store, const library_book_t *book, int64_t now_ms, library_imported_t *result) {
@@ -398,7 +455,9 @@ static bool save_change(library_store_t *store, const deciding_t *deciding, int6
         bc_bind_int(hide, 1, id);
         bc_bind_int(hide, 2, now_ms);
         bc_bind_int(hide, 3, (int64_t)deciding->position);
-        return bc_run(hide) == BC_DB_DONE && bc_db_changes(store->db) == 1;
+        if (bc_run(hide) != BC_DB_DONE || bc_db_changes(store->db) != 1) return false;
+        library_search_drop(store->search, id);
+        return bc_db_is_sound(store->db);
     }
     assert(book->id == id && book->has_price && book->has_stock);
     assert(library_book_check(book).field == NULL);

@@ -7,7 +7,8 @@
  *    by their last change, and the feed is one index scan.
  * 3. An import writes a book only when the row it read differs from the row imported last (`imported`, a digest): a
  *    repeat changes nothing, whatever an admin did in between. It never writes the stock of a book that is there.
- * 4. Queries per call are fixed: get 1, list 1, feed 1, change 7 at most.
+ * 4. Search learns of a book in the transaction that writes it.
+ * 5. Queries per call are fixed: get 1, list 1, feed 1, change 13 at most (6 of them search).
  *
  * Any thread may call; one connection serves all (see platform/bc_db.h).
  */
@@ -16,6 +17,7 @@
 
 #include "platform/bc_db.h"
 #include "services/library/library_book.h"
+#include "services/library/library_search.h"
 
 enum {
     library_generation_chars = 16,
@@ -59,9 +61,9 @@ typedef struct {
 /* false stops the reading. Runs while the database is entered: no call back into the store. */
 typedef bool (*library_row_fn)(void *context, const library_row_t *row);
 
-/* Opens, migrates, and draws generation and cursor key for a new file. NULL after a log line. The caller holds the service's
- * lock and closes the store. */
-library_store_t *library_store_open(const char *path);
+/* Opens, migrates, draws generation and cursor key for a new file, and fills a search engine (BOOKCART_SEARCH) that does not hold all
+ * books. NULL after a log line. The caller holds the service's lock and closes the store. */
+library_store_t *library_store_open(const char *path, const char *search);
 void library_store_close(library_store_t *store); /* NULL is fine */
 bool library_store_is_open(library_store_t *store);
 /* For the outbox and its transactions; borrowed. */
@@ -71,6 +73,9 @@ bc_db_t *library_store_db(library_store_t *store);
 const char *library_store_generation(const library_store_t *store);
 /* library_cursor_key_bytes. Borrowed for the store's life. */
 const uint8_t *library_store_cursor_key(const library_store_t *store);
+
+/* Borrowed for the store's life. */
+library_search_t *library_store_search(library_store_t *store);
 
 library_result_t library_store_get(library_store_t *store, int64_t id, library_row_fn show, void *context);
 
