@@ -7,6 +7,8 @@
 
 #include "platform/bc_files.h"
 #include "platform/bc_log.h"
+#include "platform/bc_mail_message.h"
+#include "platform/bc_mail_send.h"
 #include "platform/bc_secret.h"
 
 #include <arpa/inet.h>
@@ -39,12 +41,14 @@ typedef enum {
     ORIGINS,
     PROXIES,
     WEBHOOKS,
-    STORE
+    STORE,
+    ADDRESS
 } kind_t;
 
 static const char *const kind_words[] = {
-    "text",      "path",     "number", "size",    "duration",          "yes or no", "ADDR:PORT or unix:/path",
-    "log level", "ISO 4217", "URL",    "origins", "addresses or CIDR", "words",     "store"};
+    "text",        "path",     "number", "size",    "duration",          "yes or no", "ADDR:PORT or unix:/path",
+    "log level",   "ISO 4217", "URL",    "origins", "addresses or CIDR", "words",     "store",
+    "mail address"};
 
 typedef struct {
     const char *name;
@@ -76,7 +80,13 @@ static const row_t table[BC_KEY_COUNT] = {
     [BC_SEARCH]          = {"BOOKCART_SEARCH", STORE, "fts5:", 0, 0, false, "search engine"},
     [BC_IMAGES]          = {"BOOKCART_IMAGES", STORE, "files:", 0, 0, false, "where covers and pictures are kept"},
     [BC_PAYMENTS]        = {"BOOKCART_PAYMENTS", STORE, "sandbox:", 0, 0, false, "payment provider"},
-    [BC_MAIL]            = {"BOOKCART_MAIL", STORE, "files:", 0, 0, false, "where mail goes"},
+    [BC_MAIL]            = {"BOOKCART_MAIL", STORE, "files:", 0, 0, false, "where mail goes: files: (DATA/mail), smtp://host[:port] (STARTTLS when offered), smtps://host[:port]"},
+
+    [BC_MAIL_FROM]       = {"BOOKCART_MAIL_FROM", ADDRESS, "", 0, 0, false, "mail address that the shop writes from; empty: noreply@ the public URL's host"},
+    [BC_MAIL_USER]       = {"BOOKCART_MAIL_USER", TEXT, "", 0, 0, false, "login at the mail server (only over TLS, except on loopback); empty: none"},
+    [BC_MAIL_PASSWORD]   = {"BOOKCART_MAIL_PASSWORD", TEXT, "", 0, 0, true, "password of that login"},
+    [BC_MAIL_CA]         = {"BOOKCART_MAIL_CA", PATH, "", 0, 0, false, "authorities (PEM) that vouch for the mail server; empty: the system's"},
+    [BC_MAIL_RETRY]      = {"BOOKCART_MAIL_RETRY", DURATION, "30s", 10, 1 * H, false, "pause before the second try of a mail; doubled after each"},
 
     [BC_ISSUER]             = {"BOOKCART_ISSUER", TEXT, "bookcart", 1, 0, false, "iss of access tokens"},
     [BC_AUDIENCE]           = {"BOOKCART_AUDIENCE", TEXT, "bookcart", 1, 0, false, "aud of access tokens"},
@@ -356,8 +366,8 @@ static bool has_form(const char *text, const char *form) {
 
 /* Blanks around => are free; everything else must be a value that this build has an engine for. */
 static const char *judge_store(bc_key_t key, const char *text) {
-    static const char *const later[] = {"mysql://", "redis://",      "kafka://", "http://", "https://",
-                                        "s3://",    "cloudinary://", "smtp://",  NULL};
+    static const char *const later[] = {"mysql://", "redis://", "kafka://",      "http://",
+                                        "https://", "s3://",    "cloudinary://", NULL};
     char squeezed[BC_CONFIG_VALUE_MAX + 1], known[128];
     squeeze(text, squeezed, sizeof(squeezed));
     squeeze(table[key].fallback, known, sizeof(known));
@@ -374,6 +384,7 @@ static const char *judge_store(bc_key_t key, const char *text) {
 static const char *judge(bc_key_t key, const char *text, int64_t *number) {
     const row_t *row = &table[key];
     bc_log_level_t level;
+    bc_mail_server_t mail_server;
     switch (row->kind) {
     case TEXT:
         return row->least > 0 && text[0] == '\0' ? "may not be empty" : NULL;
@@ -403,7 +414,10 @@ static const char *judge(bc_key_t key, const char *text, int64_t *number) {
     case WEBHOOKS:
         return judge_webhooks(text);
     case STORE:
-        return judge_store(key, text);
+        return key == BC_MAIL && strcmp(text, "files:") != 0 ? bc_mail_smtp_parse(text, &mail_server)
+                                                             : judge_store(key, text);
+    case ADDRESS:
+        return text[0] == '\0' || bc_mail_address_fits(text) ? NULL : "is no mail address";
     }
     return "has no kind";
 }
@@ -666,6 +680,14 @@ const char *bc_config_origin(const bc_config_t *config, bc_key_t key) {
 bool bc_config_is_set(const bc_config_t *config, bc_key_t key) {
     assert(key < BC_KEY_COUNT);
     return config->values[key].set;
+}
+
+bool bc_config_public_url(const bc_config_t *config, char *url, size_t size) {
+    const char *given = bc_config_text(config, BC_PUBLIC_URL);
+    const char *scheme = bc_config_text(config, BC_TLS_CERT)[0] == '\0' ? "http" : "https";
+    int length = given[0] != '\0' ? snprintf(url, size, "%s", given)
+                                  : snprintf(url, size, "%s://%s", scheme, bc_config_text(config, BC_LISTEN));
+    return length > 0 && (size_t)length < size;
 }
 
 bool bc_config_path(const bc_config_t *config, const char *relative, char *path, size_t size) {

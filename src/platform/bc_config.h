@@ -44,7 +44,13 @@ typedef enum {
     BC_SEARCH,     /* fts5: */
     BC_IMAGES,     /* files: */
     BC_PAYMENTS,   /* sandbox: or stripe: */
-    BC_MAIL,       /* files: */
+    BC_MAIL,       /* files:, smtp://host[:port], smtps://host[:port] */
+
+    BC_MAIL_FROM,     /* mail address; empty: noreply@ the public URL's host */
+    BC_MAIL_USER,     /* text; empty: no login */
+    BC_MAIL_PASSWORD, /* secret */
+    BC_MAIL_CA,       /* path; empty: the system's */
+    BC_MAIL_RETRY,    /* duration: the first pause */
 
     BC_ISSUER,             /* text: `iss` of tokens */
     BC_AUDIENCE,           /* text: `aud` of tokens */
@@ -144,6 +150,10 @@ int64_t bc_config_number(const bc_config_t *config, bc_key_t key); /* number, si
 bool bc_config_flag(const bc_config_t *config, bc_key_t key);
 const char *bc_config_name(bc_key_t key);                       /* "BOOKCART_DATA" */
 bool bc_config_is_set(const bc_config_t *config, bc_key_t key); /* by any source but the default */
+
+/* Where customers reach the shop, without a slash at its end: BOOKCART_PUBLIC_URL, or made from BOOKCART_LISTEN. false: it does not
+ * fit. */
+bool bc_config_public_url(const bc_config_t *config, char *url, size_t size);
 
 /* DATA/<relative> into `path`; false when it does not fit. */
 bool bc_config_path(const bc_config_t *config, const char *relative, char *path, size_t size);

@@ -194,6 +194,11 @@ bool bc_db_is_sound(const bc_db_t *db) {
     return db->stuck == BC_DB_OK;
 }
 
+void bc_db_spoil(bc_db_t *db) {
+    assert(db->entered);
+    if (db->stuck == BC_DB_OK) db->stuck = BC_DB_FAILED;
+}
+
 void bc_db_leave(bc_db_t *db) {
     assert(db->entered);
     assert(!db->in_transaction);

@@ -52,6 +52,8 @@ void bc_db_enter(bc_db_t *db); /* for reads: no transaction */
 /* Between enter or begin and its end: no statement has failed so far (constraints do not count). */
 bool bc_db_is_sound(const bc_db_t *db);
 void bc_db_leave(bc_db_t *db);
+/* Between begin and its end: the caller has failed outside the database (no memory, …); the commit becomes a rollback. */
+void bc_db_spoil(bc_db_t *db);
 bc_db_result_t bc_db_begin(bc_db_t *db);  /* enters, BEGIN IMMEDIATE; on failure it has not entered */
 bc_db_result_t bc_db_commit(bc_db_t *db); /* leaves in every case. BC_DB_OK: durable. Anything else: nothing of it is */
 void bc_db_rollback(bc_db_t *db);         /* leaves */

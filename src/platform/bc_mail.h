@@ -3,8 +3,9 @@
  *
  * A service puts a mail inside the transaction of the change (table `mails`); its mailer's thread sends it: into DATA/mail as .eml
  * (`files:`), or by SMTP (`smtp://`). Each has a key of its own ("order.paid/ord_…"): put twice is sent once. A failure is tried
- * again with growing pauses for BC_MAIL_TRIES_MAX tries, then it is kept as failed and logged. What a mail says is wiped when it
- * was sent; no address and no text is ever logged.
+ * again with growing pauses (BOOKCART_MAIL_RETRY, doubled) for BC_MAIL_TRIES_MAX tries, then it is kept as failed and logged; while the
+ * server is away as a whole, no try is counted. What a mail says is wiped when it was sent or given up; no address and no text is
+ * ever logged. Rows of ended mails go after BOOKCART_EVENTS_KEEP.
  *
  * Texts are in bc_mail_texts.c, one table: kind × language (en, fr, bg). Links start with BOOKCART_PUBLIC_URL.
  */
@@ -55,12 +56,14 @@ typedef struct {
     bc_mail_kind_t kind;
     bc_language_t language; /* with an address; else the resolver says it */
     const char *address;    /* NULL: the resolver finds it */
-    const cart_id_t *user;  /* with address NULL */
+    const cart_id_t *user;  /* whose it is; needed with address NULL, else for bc_mail_forget only (NULL: nobody's) */
     const json_t *data;     /* borrowed */
 } bc_mail_t;
 
 /* Inside bc_db_begin; the same key again does nothing. Errors stick. */
 void bc_mail_put(bc_db_t *db, const bc_mail_t *mail);
+/* Inside bc_db_begin: what waits for this user is not sent any more (the person was erased). Errors stick. */
+void bc_mail_forget(bc_db_t *db, const cart_id_t *user);
 
 typedef enum { BC_MAIL_FOUND, BC_MAIL_NOBODY, BC_MAIL_LATER } bc_mail_found_t;
 /* Says where a user's mail goes and in which language; runs in the mailer's thread, outside a transaction. */
