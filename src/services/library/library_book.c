@@ -83,6 +83,18 @@ library_fault_t library_book_check(const library_book_t *book) {
     return (library_fault_t){NULL, NULL};
 }
 
+static size_t bytes_of(const char *text) {
+    return text == NULL ? 0 : strlen(text);
+}
+
+size_t library_book_bytes(const library_book_t *book) {
+    size_t bytes = bytes_of(book->title) + bytes_of(book->description) + bytes_of(book->language) +
+                   bytes_of(book->isbn) + bytes_of(book->cover_url);
+    for (size_t i = 0; i < book->author_count; i++) bytes += bytes_of(book->authors[i]);
+    for (size_t i = 0; i < book->genre_count; i++) bytes += bytes_of(book->genres[i]);
+    return bytes;
+}
+
 void library_squeeze(char *text) {
     char *out = text;
     for (const char *p = text; *p != '\0'; p++) {

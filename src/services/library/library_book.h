@@ -62,6 +62,9 @@ typedef struct {
 /* Judges every field that is set. Returns {NULL, NULL} for a good book. */
 library_fault_t library_book_check(const library_book_t *book);
 
+/* Bytes of all its texts: what a batch is measured by. */
+size_t library_book_bytes(const library_book_t *book);
+
 /* Trims, and turns every run of blanks, tabs and line breaks into one blank, in place. */
 void library_squeeze(char *text);
 

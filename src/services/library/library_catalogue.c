@@ -118,7 +118,7 @@ typedef struct {
     int limit;
     char author_key[LIBRARY_FOLD_BYTES_MAX];
     char genre_key[LIBRARY_FOLD_BYTES_MAX];
-    char ids[library_ids_max * 18 + 3]; /* a JSON array */
+    char ids[library_ids_text_max];
     library_place_t behind;
     uint8_t digest[library_list_digest_bytes];
 } list_request_t;
@@ -150,7 +150,7 @@ static int compare_ids(const void *a, const void *b) {
 }
 
 /* "7,12,9" → "[7,9,12]": sorted and once each, so that the same set is the same list. */
-static bool read_ids(bc_reply_t *reply, const char *text, char *json, size_t size) {
+bool library_read_ids(bc_reply_t *reply, const char *text, char *json, size_t size) {
     int64_t ids[library_ids_max];
     size_t count = 0;
     for (const char *at = text;;) {
@@ -209,7 +209,7 @@ static bool read_texts(const bc_request_t *request, bc_reply_t *reply, list_requ
         }
     }
     if ((text = bc_request_query(request, "ids")) != NULL) {
-        if (!read_ids(reply, text, list->ids, sizeof(list->ids))) return false;
+        if (!library_read_ids(reply, text, list->ids, sizeof(list->ids))) return false;
         list->query.ids = list->ids;
     }
     return read_sort(request, reply, &list->query.sort);

@@ -11,42 +11,10 @@
 #include <string.h>
 #include <unistd.h>
 
-/* --- ids seen, to find repeats within the file: open addressing, at most half full --- */
-
-typedef struct {
-    int64_t *slots; /* owned; 0 = free */
-    size_t size;    /* a power of two */
-    size_t used;
-} id_set_t;
-
-static size_t id_slot(const id_set_t *set, int64_t id) {
-    size_t at = (size_t)((uint64_t)id * UINT64_C(0x9e3779b97f4a7c15) >> 20) & (set->size - 1);
-    while (set->slots[at] != 0 && set->slots[at] != id) at = (at + 1) & (set->size - 1);
-    return at;
-}
-
-static bool id_grow(id_set_t *set) {
-    id_set_t grown = {.size = set->size == 0 ? 1024 : set->size * 2, .used = set->used};
-    grown.slots = calloc(grown.size, sizeof(*grown.slots));
-    if (grown.slots == NULL) return false;
-    for (size_t i = 0; i < set->size; i++) {
-        if (set->slots[i] != 0) grown.slots[id_slot(&grown, set->slots[i])] = set->slots[i];
-    }
-    free(set->slots);
-    *set = grown;
-    return true;
-}
-
-/* false without memory. */
-static bool id_add(id_set_t *set, int64_t id, bool *known) {
-    assert(id > 0);
-    if (set->used * 2 >= set->size && !id_grow(set)) return false;
-    size_t at = id_slot(set, id);
-    *known = set->slots[at] == id;
-    if (*known) return true;
-    set->slots[at] = id;
-    set->used++;
-    return true;
+library_format_t library_import_format(const char *path) {
+    const char *end = strrchr(path, '.');
+    bool json = end != NULL && (strcmp(end, ".ndjson") == 0 || strcmp(end, ".jsonl") == 0);
+    return json ? LIBRARY_FORMAT_NDJSON : LIBRARY_FORMAT_CSV;
 }
 
 /* --- one import --- */
@@ -56,11 +24,6 @@ typedef struct {
     void *context;
     FILE *report; /* borrowed; may be NULL */
     library_import_counts_t *counts;
-    int price_digits;
-    bool has_header;
-    bool failed;
-    library_columns_t columns;
-    id_set_t seen;
     json_t *batch; /* owned; NULL: empty */
     size_t batch_bytes;
     uint64_t lines[library_batch_max]; /* where each book of the batch stands */
@@ -77,7 +40,6 @@ static void reject(import_t *import, uint64_t line, const char *reason) {
 }
 
 static bool fail(import_t *import, const char *reason) {
-    import->failed = true;
     bc_log(BC_LOG_ERROR, "import-failed", bc_f_text("reason", reason));
     if (import->report != NULL) (void)fprintf(import->report, "the import ends: %s\n", reason); /* a report only */
     return false;
@@ -111,73 +73,46 @@ static bool send_batch(import_t *import) {
     return true;
 }
 
-static bool take_book(import_t *import, const library_book_t *book, const library_csv_row_t *row) {
-    bool known = false;
-    if (!id_add(&import->seen, book->id, &known)) return fail(import, "no memory");
-    if (known) {
-        reject(import, row->line, "id stands in an earlier row");
-        return true;
-    }
+static bool take_book(import_t *import, const library_book_t *book, uint64_t line) {
     if (import->batch == NULL) import->batch = json_array();
-    import->lines[json_array_size(import->batch)] = row->line;
+    import->lines[json_array_size(import->batch)] = line;
     if (json_array_append_new(import->batch, library_json_plain(book)) != 0) return fail(import, "no memory");
-    for (size_t i = 0; i < row->field_count; i++) import->batch_bytes += row->lengths[i];
+    import->batch_bytes += library_book_bytes(book);
     bool full =
         json_array_size(import->batch) == library_batch_max || import->batch_bytes >= LIBRARY_IMPORT_BATCH_BYTES;
     return full ? send_batch(import) : true;
 }
 
-static bool take_row(void *context, library_csv_row_t *row) {
+static bool take_row(void *context, const library_reader_row_t *row) {
     import_t *import = context;
-    char reason[library_reason_bytes];
-    char isbn[library_isbn_chars + 1];
-    if (!import->has_header) {
-        import->has_header = true;
-        if (library_columns_read(row, import->price_digits, &import->columns, reason)) return true;
-        return fail(import, reason);
-    }
-    if (import->counts->rows == library_import_rows_max) return fail(import, "more than ten million rows");
     import->counts->rows++;
-    library_book_t book;
-    if (library_columns_book(&import->columns, row, &book, isbn, reason)) return take_book(import, &book, row);
-    reject(import, row->line, reason);
+    if (row->book != NULL) return take_book(import, row->book, row->line);
+    reject(import, row->line, row->reason);
     return true;
 }
 
-static bool read_file(import_t *import, int fd) {
-    library_csv_t *csv = library_csv_create(take_row, import);
-    char *bytes = malloc(LIBRARY_IMPORT_BATCH_BYTES);
-    bool going = csv != NULL && bytes != NULL;
-    if (!going) (void)fail(import, "no memory"); /* always false */
-    while (going) {
-        ssize_t got = read(fd, bytes, LIBRARY_IMPORT_BATCH_BYTES);
-        if (got < 0 && errno == EINTR) continue;
-        if (got < 0) going = fail(import, strerror(errno));
-        if (got <= 0) break;
-        going = library_csv_feed(csv, bytes, (size_t)got);
-    }
-    bool whole = going && library_csv_finish(csv) && !import->failed;
-    if (whole && !import->has_header) whole = fail(import, "the file is empty");
-    free(bytes);
-    library_csv_destroy(csv);
-    return whole && send_batch(import);
-}
-
-bool library_import_file(const char *path, int price_digits, library_sink_fn sink, void *context, FILE *report,
+bool library_import_file(const char *path, const char *currency, library_sink_fn sink, void *context, FILE *report,
                          library_import_counts_t *counts) {
     *counts = (library_import_counts_t){0};
     import_t *import = calloc(1, sizeof(*import));
     if (import == NULL) return false;
+    char reason[library_reason_bytes] = "";
     import->sink = sink;
     import->context = context;
     import->report = report;
     import->counts = counts;
-    import->price_digits = price_digits;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
-    bool whole = fd >= 0 ? read_file(import, fd) : fail(import, strerror(errno));
-    if (fd >= 0) (void)close(fd); /* read only */
+    bool whole = fd >= 0;
+    if (whole) {
+        library_read_t read = library_reader_read(fd, library_import_format(path), currency, take_row, import, reason);
+        whole = read == LIBRARY_READ_WHOLE;
+        if (!whole && read != LIBRARY_READ_STOPPED) (void)fail(import, reason); /* always false; stopped: was said */
+        (void)close(fd);                                                        /* read only */
+    } else {
+        (void)fail(import, strerror(errno)); /* always false */
+    }
+    whole = whole && send_batch(import);
     json_decref(import->batch);
-    free(import->seen.slots);
     free(import);
     return whole;
 }

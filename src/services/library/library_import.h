@@ -8,7 +8,7 @@
 #ifndef LIBRARY_IMPORT_H
 #define LIBRARY_IMPORT_H
 
-#include "services/library/library_columns.h"
+#include "services/library/library_reader.h"
 #include "services/library/library_store.h"
 
 #include <jansson.h>
@@ -20,8 +20,7 @@
 #define LIBRARY_IMPORT_BATCH_BYTES (1024 * 1024)
 
 enum {
-    library_import_rows_max = 10 * 1000 * 1000, /* rows in one file; more: refused at that row */
-    library_import_reports_max = 1000,          /* rejected rows named one by one; the rest is counted */
+    library_import_reports_max = 1000, /* rejected rows named one by one; the rest is counted */
 };
 
 typedef struct {
@@ -35,9 +34,12 @@ typedef struct {
 /* Takes the plain forms in `books` (1…library_batch_max) and fills one result each. false: the import ends; it was logged. */
 typedef bool (*library_sink_fn)(void *context, json_t *books, library_imported_t *results);
 
+/* By the name's end: .ndjson and .jsonl are NDJSON, everything else is CSV. */
+library_format_t library_import_format(const char *path);
+
 /* Reads the file at `path` to its end. Rejected rows are printed on `report` (NULL: not). false: the file cannot be read, is no
  * catalogue, or the sink failed: the reason is on `report`, or logged without one. *counts is filled in every case. */
-bool library_import_file(const char *path, int price_digits, library_sink_fn sink, void *context, FILE *report,
+bool library_import_file(const char *path, const char *currency, library_sink_fn sink, void *context, FILE *report,
                          library_import_counts_t *counts);
 
 /* A sink for an open store: `context` is the library_store_t. */

@@ -1,4 +1,4 @@
-/* What other services and the program may call: the feed of books, and one batch of an import. */
+/* What other services and the program may call: the feed of books, some books, and one batch of an import. */
 #include "platform/bc_log.h"
 #include "services/library/library_import.h"
 #include "services/library/library_json.h"
@@ -40,6 +40,39 @@ void library_handle_feed(bc_request_t *request, bc_reply_t *reply, void *context
     bc_feed_serve(library->feed, request, reply);
 }
 
+/* --- some books, as other services need them --- */
+
+static bool show_some(void *context, const library_row_t *row) {
+    feed_page_t *page = context;
+    page->failed = json_array_append_new(page->items, library_json_some(row)) != 0;
+    return !page->failed;
+}
+
+void library_handle_some(bc_request_t *request, bc_reply_t *reply, void *context) {
+    const library_t *library = context;
+    char ids[library_ids_text_max];
+    const char *text = bc_request_query(request, "ids");
+    if (text == NULL) {
+        bc_reply_problem_field(reply, "malformed-request", "ids", "missing", "book numbers with commas between");
+        return;
+    }
+    if (!library_read_ids(reply, text, ids, sizeof(ids))) return;
+    feed_page_t page = {.items = json_array()};
+    bc_db_t *db = library_store_db(library->store);
+    bc_db_enter(db);
+    library_result_t result =
+        page.items == NULL ? LIBRARY_FAILED : library_store_some_inside(library->store, ids, show_some, &page);
+    bc_db_leave(db);
+    if (result != LIBRARY_OK || page.failed) {
+        json_decref(page.items);
+        library_reply_failed(reply);
+        return;
+    }
+    library_reply(reply, 200, json_pack("{s:o}", "items", page.items));
+}
+
+/* --- an import's batch --- */
+
 void library_handle_import(bc_request_t *request, bc_reply_t *reply, void *context) {
     const library_t *library = context;
     library_imported_t results[library_batch_max];
@@ -64,6 +97,6 @@ void library_handle_import(bc_request_t *request, bc_reply_t *reply, void *conte
             words = NULL;
         }
     }
-    if (changed) bc_feed_wake(library->feed);
+    if (changed) library_tell(library);
     library_reply(reply, 200, json_pack("{s:o}", "results", words));
 }

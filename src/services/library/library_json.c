@@ -30,9 +30,7 @@ json_t *library_json_book(const library_row_t *row, const char *currency, bool a
         "availability", library_availability(row->stock), "rating",
         row->rating < 0 ? json_null() : json_real(row->rating / 100.0), "ratings_count", (json_int_t)row->ratings_count,
         "cover_url", text_or_null(row->cover_url), "banner_url", "updated_at", updated);
-    if (book != NULL && admin &&
-        (json_object_set_new(book, "stock", json_integer(row->stock)) != 0 ||
-         json_object_set_new(book, "state", json_string(row->gone ? "gone" : "live")) != 0)) {
+    if (book != NULL && admin && json_object_set_new(book, "state", json_string(row->gone ? "gone" : "live")) != 0) {
         json_decref(book);
         book = NULL;
     }
@@ -47,6 +45,12 @@ json_t *library_json_feed_item(const library_row_t *row) {
                      text_or_null(row->cover_url), "price_minor", (json_int_t)row->price_minor, "availability",
                      library_availability(row->stock), "available", (json_int_t)row->stock, "state",
                      row->gone ? "gone" : "live");
+}
+
+json_t *library_json_some(const library_row_t *row) {
+    return json_pack("{s:I, s:s, s:o, s:o, s:I, s:o, s:b}", "id", (json_int_t)row->id, "title", row->title, "authors",
+                     stored_names(row->authors, library_authors_max), "isbn", text_or_null(row->isbn), "price_minor",
+                     (json_int_t)row->price_minor, "language", text_or_null(row->language), "gone", (int)row->gone);
 }
 
 /* --- the plain form --- */
@@ -102,6 +106,14 @@ json_t *library_json_plain_row(const library_row_t *row) {
     if (good) return plain;
     json_decref(plain);
     return NULL;
+}
+
+json_t *library_json_price(const json_t *price, const char *currency) {
+    const char *given = json_string_value(json_object_get(price, "currency"));
+    json_t *amount = json_object_get(price, "amount");
+    size_t fields = (given != NULL) + (size_t)json_is_integer(amount);
+    bool good = json_is_integer(amount) && (given == NULL || strcmp(given, currency) == 0);
+    return good && json_object_size(price) == fields ? amount : NULL;
 }
 
 /* Absent leaves what is there. */
@@ -181,10 +193,12 @@ void library_etag_of(const void *bytes, size_t length, char etag[library_etag_by
 
 void library_etag(const library_row_t *row, const char *generation, const char *currency,
                   char etag[library_etag_bytes]) {
-    /* A position is never given twice in a store, and every change takes one; the version stands for how it is shown. */
+    /* A position is never given twice in a store, and every change takes one; of the stock only what is shown of it counts; the
+     * version stands for how all is shown. */
     char text[160];
-    int length = snprintf(text, sizeof(text), "%s|%lld|%llu|%s|%s", generation, (long long)row->id,
-                          (unsigned long long)row->position, currency, BOOKCART_VERSION);
+    int length = snprintf(text, sizeof(text), "%s|%lld|%llu|%s|%s|%s", generation, (long long)row->id,
+                          (unsigned long long)row->content_position, library_availability(row->stock), currency,
+                          BOOKCART_VERSION);
     assert(length > 0 && (size_t)length < sizeof(text));
     library_etag_of(text, (size_t)length, etag);
 }

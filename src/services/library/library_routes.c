@@ -3,23 +3,28 @@
 #include "services/library/library_service.h"
 
 #define LIST_QUERY "limit cursor sort q ids author genre language year_from year_to price_max available"
+/* Beside title and price, which a new book must have and a patch may. */
 #define BOOK_FIELDS                                                                                                    \
-    "title:string authors:array year:int? language:string? isbn:string? genres:array? description:string? "            \
-    "price:object cover_url:string? stock:int"
+    "authors:array year:int? language:string? isbn:string? genres:array? description:string? cover_url:string?"
 
 /* clang-format off */
 const bc_route_t library_routes[] = {
     {"GET",    "/api/v1/books",            BC_ANYONE, library_handle_list,         .query = LIST_QUERY},
     {"GET",    "/api/v1/books/{id}",       BC_ANYONE, library_handle_book,         .query = NULL},
     {"GET",    "/api/v1/shop",             BC_ANYONE, library_handle_shop,         .query = NULL},
+    {"POST",   "/api/v1/admin/books",      BC_ADMIN,  library_handle_admin_create, .fields = "id:int price:object! stock:int title:string! " BOOK_FIELDS, .body_max_bytes = 64 * 1024},
+    {"POST",   "/api/v1/admin/books/delete", BC_ADMIN, library_handle_admin_hide,  .fields = "ids:array!"},
     {"GET",    "/api/v1/admin/books/{id}", BC_ADMIN,  library_handle_admin_book,   .query = NULL},
-    {"PATCH",  "/api/v1/admin/books/{id}", BC_ADMIN,  library_handle_admin_patch,  .fields = BOOK_FIELDS, .body_max_bytes = 64 * 1024},
+    {"PATCH",  "/api/v1/admin/books/{id}", BC_ADMIN,  library_handle_admin_patch,  .fields = "title:string price:object " BOOK_FIELDS, .body_max_bytes = 64 * 1024},
     {"DELETE", "/api/v1/admin/books/{id}", BC_ADMIN,  library_handle_admin_delete, .query = NULL},
+    {"POST",   "/api/v1/admin/books/import", BC_ADMIN, library_handle_job_import,  .query = "stock dry_run", .media = "text/csv application/x-ndjson", .body_max_bytes = LIBRARY_JOB_BYTES_MAX},
+    {"GET",    "/api/v1/admin/jobs/{id}",  BC_ADMIN,  library_handle_job,          .query = "limit cursor"},
     {.method = NULL},
 };
 
 const bc_route_t library_internal_routes[] = {
     {"GET",  "/internal/feed/books",     BC_INTERNAL, library_handle_feed,   .query = BC_FEED_QUERY},
+    {"GET",  "/internal/books",          BC_INTERNAL, library_handle_some,   .query = "ids"},
     {"POST", LIBRARY_IMPORT_PATH,        BC_INTERNAL, library_handle_import, .fields = "books:array!", .body_max_bytes = LIBRARY_IMPORT_BODY_MAX},
     {"GET",  BC_EVENTS_PATH,              BC_INTERNAL, library_handle_events, .query = BC_FEED_QUERY},
     {"GET",  BC_DEAD_LETTERS_PATH,        BC_INTERNAL, library_handle_dead_letters, .query = BC_DEAD_LETTERS_QUERY},

@@ -7,9 +7,12 @@
 #include "platform/bc_client.h"
 #include "platform/bc_files.h"
 #include "platform/bc_log.h"
+#include "platform/bc_once.h"
 #include "platform/bc_random.h"
 #include "platform/bc_secret.h"
+#include "platform/bc_time.h"
 #include "services/library/library.h"
+#include "services/library/library_events.h"
 #include "services/library/library_import.h"
 
 #include <errno.h>
@@ -17,6 +20,8 @@
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
+
+enum { keeper_pause_ms = 3600 * 1000 };
 
 static library_store_t *open_store(const bc_config_t *config) {
     char path[BC_FILES_PATH_MAX];
@@ -27,10 +32,6 @@ static library_store_t *open_store(const bc_config_t *config) {
     return library_store_open(path, bc_config_text(config, BC_SEARCH));
 }
 
-static int price_digits(const bc_config_t *config) {
-    return library_currency_digits(bc_config_text(config, BC_CURRENCY));
-}
-
 /* A shop without its sample is still a shop: what goes wrong is logged. */
 static void import_sample(const bc_config_t *config, library_store_t *store) {
     bool empty = false;
@@ -38,8 +39,8 @@ static void import_sample(const bc_config_t *config, library_store_t *store) {
     if (!bc_config_flag(config, BC_SAMPLE_CATALOGUE)) return;
     if (library_store_is_empty(store, &empty) != LIBRARY_OK || !empty) return;
     library_import_counts_t counts;
-    bool whole =
-        *path != '\0' && library_import_file(path, price_digits(config), library_import_to_store, store, NULL, &counts);
+    bool whole = *path != '\0' && library_import_file(path, bc_config_text(config, BC_CURRENCY),
+                                                      library_import_to_store, store, NULL, &counts);
     if (whole) {
         bc_log(BC_LOG_INFO, "sample-imported", bc_f_int("books", (int64_t)counts.added));
     } else {
@@ -49,6 +50,9 @@ static void import_sample(const bc_config_t *config, library_store_t *store) {
 
 static void close_library(void *context) {
     library_t *library = context;
+    bc_task_destroy(library->jobs);
+    bc_task_destroy(library->keeper);
+    bc_consumer_destroy(library->stock); /* before what its handlers use */
     bc_revoked_destroy(library->revoked);
     bc_feed_destroy(library->feed);
     bc_outbox_destroy(library->outbox);
@@ -56,18 +60,67 @@ static void close_library(void *context) {
     free(library);
 }
 
+static void told_of_stock(void *context) {
+    const library_t *library = context;
+    bc_feed_wake(library->feed);
+}
+
+static bool follow_others(library_t *library, const bc_service_tools_t *tools) {
+    const bc_consumer_options_t stock = {
+        .source = "payment",
+        .listen = BC_PAYMENT_INTERNAL,
+        .handlers = library_stock_events,
+        .db = library_store_db(library->store),
+        .context = library->store,
+        .applied = told_of_stock,
+    };
+    library->revoked = bc_revoked_create(tools->config, tools->service_key);
+    if (library->revoked != NULL) library->stock = bc_consumer_create(tools->config, tools->service_key, &stock);
+    return library->stock != NULL;
+}
+
+static void tell(void *context) {
+    library_tell(context);
+}
+
+/* Forgets what is over: events, keys, jobs. */
+static int64_t keep_house(bc_task_t *task, void *context) {
+    const library_t *library = context;
+    bc_db_t *db = library_store_db(library->store);
+    (void)task;
+    if (bc_db_begin(db) != BC_DB_OK) return keeper_pause_ms;
+    bc_events_tidy(db, library->config, bc_time_ms());
+    bc_once_tidy(db, bc_time_ms());
+    library_job_tidy(db, bc_time_ms());
+    (void)bc_db_commit(db); /* logged; it is tried again at the next round */
+    return keeper_pause_ms;
+}
+
+static bool start_tasks(library_t *library) {
+    library->worker = (library_worker_t){
+        .config = library->config,
+        .store = library->store,
+        .tell = tell,
+        .context = library,
+    };
+    library_job_sweep(library->config, library_store_db(library->store));
+    library->jobs = bc_task_create("library-jobs", library_job_step, &library->worker);
+    if (library->jobs != NULL) library->keeper = bc_task_create("library-keeper", keep_house, library);
+    return library->keeper != NULL;
+}
+
 static bool open_library(const bc_service_tools_t *tools, void **context) {
     library_t *library = calloc(1, sizeof(*library));
     if (library == NULL) return false;
     library->config = tools->config;
+    library->service_key = tools->service_key;
     library->store = open_store(tools->config);
     if (library->store != NULL) {
         import_sample(tools->config, library->store);
         library->feed = bc_feed_create(library_store_generation(library->store), library_feed_read, library);
     }
     if (library->feed != NULL) library->outbox = bc_outbox_create("library", library_store_db(library->store));
-    if (library->outbox != NULL) library->revoked = bc_revoked_create(tools->config, tools->service_key);
-    if (library->revoked == NULL) {
+    if (library->outbox == NULL || !follow_others(library, tools) || !start_tasks(library)) {
         close_library(library);
         return false;
     }
@@ -78,6 +131,9 @@ static bool open_library(const bc_service_tools_t *tools, void **context) {
 static void stop_library(void *context) {
     library_t *library = context;
     bc_revoked_stop(library->revoked);
+    bc_consumer_stop(library->stock);
+    bc_task_stop(library->jobs);
+    bc_task_stop(library->keeper);
     bc_feed_wake(library->feed);
     bc_outbox_wake(library->outbox);
 }
@@ -87,6 +143,8 @@ static bool library_is_ready(void *context, json_t *checks) {
     bool open = library_store_is_open(library->store);
     /* The catalogue is served without it; only who must say who he is waits. */
     bool vouched = bc_revoked_is_vouched(library->revoked);
+    if (json_object_set_new(checks, "events:payment", json_string(bc_consumer_state(library->stock))) != 0)
+        return false;
     if (json_object_set_new(checks, "revocations", json_string(vouched ? "ok" : "not vouched for")) != 0) return false;
     return json_object_set_new(checks, "database", json_string(open ? "ok" : "closed")) == 0 && open;
 }
@@ -212,7 +270,7 @@ int library_import(const bc_config_t *config, const char *path) {
     if (reach_library(config, &reach)) {
         library_sink_fn sink = reach.client != NULL ? import_by_service : library_import_to_store;
         void *context = reach.client != NULL ? (void *)reach.client : (void *)reach.store;
-        whole = library_import_file(path, price_digits(config), sink, context, stdout, &counts);
+        whole = library_import_file(path, bc_config_text(config, BC_CURRENCY), sink, context, stdout, &counts);
         (void)printf("%llu rows: %llu new, %llu changed, %llu unchanged, %llu rejected\n",
                      (unsigned long long)counts.rows, (unsigned long long)counts.added,
                      (unsigned long long)counts.changed, (unsigned long long)counts.unchanged,

@@ -8,6 +8,7 @@
 #include "platform/bc_http.h"
 #include "platform/bc_revoked.h"
 #include "platform/bc_service.h"
+#include "services/library/library_job.h"
 #include "services/library/library_store.h"
 
 typedef struct {
@@ -15,6 +16,11 @@ typedef struct {
     library_store_t *store;    /* owned */
     bc_feed_t *feed;           /* owned */
     bc_outbox_t *outbox;       /* owned */
+    bc_consumer_t *stock;      /* owned: follows payment's log */
+    library_worker_t worker;   /* what the thread of jobs works with */
+    bc_task_t *jobs;           /* owned */
+    bc_task_t *keeper;         /* owned: forgets what is over */
+    const char *service_key;   /* borrowed for the service's life */
     bc_revoked_t *revoked;     /* owned */
 } library_t;
 
@@ -30,15 +36,29 @@ void library_handle_list(bc_request_t *request, bc_reply_t *reply, void *context
 void library_handle_book(bc_request_t *request, bc_reply_t *reply, void *context);
 void library_handle_shop(bc_request_t *request, bc_reply_t *reply, void *context);
 
+/* Numbers with commas between, into a JSON array: rising, each once. false: a problem with field `ids` was set. */
+enum { library_ids_text_max = library_ids_max * 18 + 3 };
+bool library_read_ids(bc_reply_t *reply, const char *text, char *json, size_t size);
+
 /* library_admin.c */
+void library_handle_admin_create(bc_request_t *request, bc_reply_t *reply, void *context);
+void library_handle_admin_hide(bc_request_t *request, bc_reply_t *reply, void *context);
 void library_handle_admin_book(bc_request_t *request, bc_reply_t *reply, void *context);
 void library_handle_admin_patch(bc_request_t *request, bc_reply_t *reply, void *context);
 void library_handle_admin_delete(bc_request_t *request, bc_reply_t *reply, void *context);
 
+/* library_admin_jobs.c */
+void library_handle_job_import(bc_request_t *request, bc_reply_t *reply, void *context);
+void library_handle_job(bc_request_t *request, bc_reply_t *reply, void *context);
+
 /* library_internal.c */
 void library_handle_feed(bc_request_t *request, bc_reply_t *reply, void *context);
+void library_handle_some(bc_request_t *request, bc_reply_t *reply, void *context);
 void library_handle_import(bc_request_t *request, bc_reply_t *reply, void *context);
 bool library_feed_read(void *context, uint64_t after, int limit, json_t *items, uint64_t *position, bool *more);
+
+/* After a commit that changed books: whoever follows them is told. */
+void library_tell(const library_t *library);
 
 /* The {id} of the path. false: 404 was set. */
 bool library_path_id(const bc_request_t *request, bc_reply_t *reply, int64_t *id);

@@ -1,6 +1,7 @@
 #include "services/library/library_sql.h"
 
 #include "platform/bc_events.h"
+#include "platform/bc_once.h"
 
 /* Numbered, append only: a file that was migrated once is never migrated again by a changed text. */
 const bc_migration_t library_migrations[] = {
@@ -32,6 +33,27 @@ const bc_migration_t library_migrations[] = {
               " PRIMARY KEY(genre_key, book)) WITHOUT ROWID;"
               "CREATE INDEX book_genres_by_book ON book_genres(book);"},
     {"events", BC_EVENTS_MIGRATION},
+    /* content_position: the position of the last change that was not one of stock (decision 0027). */
+    {"stock by revision, import jobs, keys",
+     "ALTER TABLE books ADD COLUMN stock_revision " BC_SQL_BIGINT " NOT NULL DEFAULT 0;"
+     "ALTER TABLE books ADD COLUMN content_position " BC_SQL_BIGINT " NOT NULL DEFAULT 0;"
+     "UPDATE books SET content_position = position;"
+     "CREATE TABLE jobs("
+     " id " BC_SQL_ID " PRIMARY KEY NOT NULL,"
+     " state INTEGER NOT NULL CHECK(state IN (0, 1, 2))," /* 0 running, 1 done, 2 failed */
+     " format INTEGER NOT NULL,"                          /* library_format_t */
+     " stock_rule INTEGER NOT NULL,"                      /* library_stock_rule_t */
+     " dry_run INTEGER NOT NULL,"
+     " rows_total " BC_SQL_BIGINT " NOT NULL," /* -1: not counted yet */
+     " rows_done " BC_SQL_BIGINT " NOT NULL DEFAULT 0, added " BC_SQL_BIGINT " NOT NULL DEFAULT 0,"
+     " changed " BC_SQL_BIGINT " NOT NULL DEFAULT 0, unchanged " BC_SQL_BIGINT " NOT NULL DEFAULT 0,"
+     " rejected " BC_SQL_BIGINT " NOT NULL DEFAULT 0,"
+     " reason VARCHAR(300)," /* why it failed */
+     " created_ms " BC_SQL_BIGINT " NOT NULL, ended_ms " BC_SQL_BIGINT " NOT NULL DEFAULT 0);"
+     "CREATE INDEX jobs_by_state ON jobs(state, created_ms);"
+     "CREATE TABLE job_rejects("
+     " job " BC_SQL_ID " NOT NULL, line " BC_SQL_BIGINT " NOT NULL, reason VARCHAR(300) NOT NULL,"
+     " PRIMARY KEY(job, line));" BC_ONCE_MIGRATION},
     {NULL, NULL},
 };
 

@@ -2,6 +2,7 @@
 
 #include "platform/bc_log.h"
 #include "platform/bc_random.h"
+#include "services/library/library_events.h"
 #include "services/library/library_json.h"
 #include "services/library/library_sql.h"
 
@@ -70,7 +71,9 @@ library_store_t *library_store_open(const char *path, const char *search) {
     if (store == NULL) return NULL;
     bool good = bc_db_open(path, library_migrations, &store->db) == BC_DB_OK && load_meta(store);
     if (good) store->search = library_search_open(search, store->db);
-    if (good && store->search != NULL && fill_search(store)) return store;
+    if (good && store->search != NULL && fill_search(store) && library_events_announce(store)) {
+        return store;
+    }
     library_store_close(store);
     return NULL;
 }
@@ -124,6 +127,7 @@ static void read_row(bc_statement_t *statement, library_row_t *row) {
         .ratings_count = bc_column_int(statement, 14),
         .position = (uint64_t)bc_column_int(statement, 15),
         .updated_ms = bc_column_int(statement, 16),
+        .content_position = (uint64_t)bc_column_int(statement, 17),
     };
     row->has_year = row->year_key > LIBRARY_YEAR_UNKNOWN;
     row->year = row->has_year ? (int)row->year_key : 0;
@@ -147,7 +151,7 @@ static library_result_t show_rows(bc_statement_t *statement, library_row_fn show
     return result == BC_DB_DONE ? LIBRARY_OK : LIBRARY_FAILED;
 }
 
-static library_result_t get_entered(library_store_t *store, int64_t id, library_row_fn show, void *context) {
+library_result_t library_store_get_inside(library_store_t *store, int64_t id, library_row_fn show, void *context) {
     bc_statement_t *statement = bc_db_prepare(store->db, LIBRARY_SQL_GET);
     bc_bind_int(statement, 1, id);
     size_t count = 0;
@@ -157,9 +161,17 @@ static library_result_t get_entered(library_store_t *store, int64_t id, library_
 
 library_result_t library_store_get(library_store_t *store, int64_t id, library_row_fn show, void *context) {
     bc_db_enter(store->db);
-    library_result_t result = get_entered(store, id, show, context);
+    library_result_t result = library_store_get_inside(store, id, show, context);
     bc_db_leave(store->db);
     return result;
+}
+
+library_result_t library_store_some_inside(library_store_t *store, const char *ids, library_row_fn show,
+                                           void *context) {
+    bc_statement_t *statement = bc_db_prepare(store->db, LIBRARY_SQL_SOME);
+    bc_bind_text(statement, 1, ids);
+    size_t count = 0;
+    return show_rows(statement, show, context, &count);
 }
 
 library_result_t library_store_is_empty(library_store_t *store, bool *empty) {
@@ -389,7 +401,20 @@ static bool write_lists(library_store_t *store, const library_book_t *book, bool
     return good && bc_db_is_sound(store->db);
 }
 
-static bool import_one(library_store_t *store, const library_book_t *book, int64_t now_ms, library_imported_t *result) {
+/* Copies a new book begins with. */
+static int64_t first_stock(const library_book_t *book, library_stock_rule_t rule) {
+    if (rule == LIBRARY_STOCK_IGNORE) return 0;
+    return book->has_stock ? book->stock : library_rule_stock(book->id);
+}
+
+typedef struct {
+    int64_t now_ms;
+    library_stock_rule_t rule;
+    bool dry;
+} importing_t;
+
+static bool import_one(library_store_t *store, const library_book_t *book, const importing_t *how,
+                       library_imported_t *result) {
     uint8_t digest[digest_bytes];
     digest_book(book, digest);
     /* What is reported; what is written is decided by the guarded statement below. */
@@ -401,36 +426,110 @@ static bool import_one(library_store_t *store, const library_book_t *book, int64
     bool same = found == BC_DB_ROW && bc_column_int(known, 1) != 0;
     bc_statement_done(known);
     if (found != BC_DB_ROW && found != BC_DB_DONE) return false;
+    bool new_book = found == BC_DB_DONE;
     if (same || gone) {
         *result = same ? LIBRARY_IMPORT_UNCHANGED : LIBRARY_IMPORT_GONE;
         return true;
     }
+    *result = new_book ? LIBRARY_IMPORT_NEW : LIBRARY_IMPORT_CHANGED;
+    if (how->dry) return true;
+    int64_t stock = first_stock(book, how->rule);
     bc_statement_t *upsert = bc_db_prepare(store->db, LIBRARY_SQL_UPSERT);
-    bool good = bind_book(upsert, book, book->has_price ? book->price_minor : library_rule_price_minor(book->id),
-                          book->has_stock ? book->stock : library_rule_stock(book->id));
+    bool good =
+        bind_book(upsert, book, book->has_price ? book->price_minor : library_rule_price_minor(book->id), stock);
     bc_bind_bytes(upsert, 15, digest, sizeof(digest));
-    bc_bind_int(upsert, 16, now_ms);
+    bc_bind_int(upsert, 16, how->now_ms);
     bc_bind_int(upsert, 17, book->has_price ? 1 : 0);
-    if (bc_run(upsert) != BC_DB_DONE || !good) return false;
-    *result = found == BC_DB_DONE ? LIBRARY_IMPORT_NEW : LIBRARY_IMPORT_CHANGED;
-    return write_lists(store, book, found == BC_DB_DONE);
+    if (bc_run(upsert) != BC_DB_DONE || !good || !write_lists(store, book, new_book)) return false;
+    if (new_book) {
+        library_event_created(store->db, book->id, stock);
+    } else {
+        library_event_changed(store->db, book->id);
+    }
+    return bc_db_is_sound(store->db);
+}
+
+library_result_t library_store_import_inside(library_store_t *store, const library_book_t *books, size_t count,
+                                             int64_t now_ms, library_stock_rule_t rule, bool dry,
+                                             library_imported_t *results) {
+    assert(count > 0 && count <= library_batch_max);
+    const importing_t how = {.now_ms = now_ms, .rule = rule, .dry = dry};
+    for (size_t i = 0; i < count; i++) {
+        assert(library_book_check(&books[i]).field == NULL);
+        if (!import_one(store, &books[i], &how, &results[i])) return LIBRARY_FAILED;
+    }
+    return LIBRARY_OK;
 }
 
 library_result_t library_store_import(library_store_t *store, const library_book_t *books, size_t count, int64_t now_ms,
                                       library_imported_t *results) {
-    assert(count > 0 && count <= library_batch_max);
     library_imported_t done[library_batch_max];
     if (bc_db_begin(store->db) != BC_DB_OK) return LIBRARY_FAILED;
-    for (size_t i = 0; i < count; i++) {
-        assert(library_book_check(&books[i]).field == NULL);
-        if (!import_one(store, &books[i], now_ms, &done[i])) {
-            bc_db_rollback(store->db);
-            return LIBRARY_FAILED;
-        }
+    if (library_store_import_inside(store, books, count, now_ms, LIBRARY_STOCK_NEW, false, done) != LIBRARY_OK) {
+        bc_db_rollback(store->db);
+        return LIBRARY_FAILED;
     }
     if (bc_db_commit(store->db) != BC_DB_OK) return LIBRARY_FAILED;
     memcpy(results, done, count * sizeof(*results));
     return LIBRARY_OK;
+}
+
+static bool choose_id(library_store_t *store, int64_t *id) {
+    bc_statement_t *next = bc_db_prepare(store->db, LIBRARY_SQL_NEXT_OWN_ID);
+    bc_bind_int(next, 1, LIBRARY_OWN_ID_FIRST);
+    bc_bind_int(next, 2, LIBRARY_OWN_ID_LAST);
+    bool found = bc_step(next) == BC_DB_ROW;
+    if (found) *id = bc_column_int(next, 0);
+    bc_statement_done(next);
+    return found;
+}
+
+library_result_t library_store_create_inside(library_store_t *store, const library_book_t *book, int64_t now_ms,
+                                             int64_t *id) {
+    library_book_t made = *book;
+    if (made.id == 0 && !choose_id(store, &made.id)) return LIBRARY_FAILED;
+    if (book->id == 0 && made.id > LIBRARY_OWN_ID_LAST) return LIBRARY_TAKEN;
+    assert(made.has_price && made.has_stock);
+    assert(library_book_check(&made).field == NULL);
+    bc_statement_t *create = bc_db_prepare(store->db, LIBRARY_SQL_CREATE);
+    bool good = bind_book(create, &made, made.price_minor, made.stock);
+    bc_bind_int(create, 15, now_ms);
+    bc_db_result_t result = bc_run(create);
+    if (result == BC_DB_CONSTRAINT) return LIBRARY_TAKEN;
+    if (result != BC_DB_DONE || !good || !write_lists(store, &made, true)) return LIBRARY_FAILED;
+    library_event_created(store->db, made.id, made.stock);
+    *id = made.id;
+    return bc_db_is_sound(store->db) ? LIBRARY_OK : LIBRARY_FAILED;
+}
+
+library_result_t library_store_hide_inside(library_store_t *store, int64_t id, int64_t now_ms,
+                                           library_hidden_t *hidden) {
+    bc_statement_t *hide = bc_db_prepare(store->db, LIBRARY_SQL_HIDE);
+    bc_bind_int(hide, 1, id);
+    bc_bind_int(hide, 2, now_ms);
+    if (bc_run(hide) != BC_DB_DONE) return LIBRARY_FAILED;
+    if (bc_db_changes(store->db) == 1) {
+        *hidden = LIBRARY_HIDDEN;
+        library_search_drop(store->search, id);
+        library_event_hidden(store->db, id);
+        return bc_db_is_sound(store->db) ? LIBRARY_OK : LIBRARY_FAILED;
+    }
+    bc_statement_t *state = bc_db_prepare(store->db, LIBRARY_SQL_STATE);
+    bc_bind_int(state, 1, id);
+    bc_db_result_t found = bc_step(state);
+    bc_statement_done(state);
+    if (found != BC_DB_ROW && found != BC_DB_DONE) return LIBRARY_FAILED;
+    *hidden = found == BC_DB_ROW ? LIBRARY_HIDDEN_BEFORE : LIBRARY_HIDDEN_NEVER;
+    return LIBRARY_OK;
+}
+
+library_result_t library_store_stock_inside(library_store_t *store, int64_t id, int64_t copies, int64_t revision) {
+    assert(copies >= 0 && revision > 0);
+    bc_statement_t *update = bc_db_prepare(store->db, LIBRARY_SQL_STOCK);
+    bc_bind_int(update, 1, id);
+    bc_bind_int(update, 2, copies);
+    bc_bind_int(update, 3, revision);
+    return bc_run(update) == BC_DB_DONE ? LIBRARY_OK : LIBRARY_FAILED;
 }
 
 typedef struct {
@@ -451,13 +550,9 @@ static bool decide_row(void *context, const library_row_t *row) {
 static bool save_change(library_store_t *store, const deciding_t *deciding, int64_t id, int64_t now_ms) {
     const library_book_t *book = &deciding->book;
     if (deciding->change == LIBRARY_CHANGE_HIDE) {
-        bc_statement_t *hide = bc_db_prepare(store->db, LIBRARY_SQL_HIDE);
-        bc_bind_int(hide, 1, id);
-        bc_bind_int(hide, 2, now_ms);
-        bc_bind_int(hide, 3, (int64_t)deciding->position);
-        if (bc_run(hide) != BC_DB_DONE || bc_db_changes(store->db) != 1) return false;
-        library_search_drop(store->search, id);
-        return bc_db_is_sound(store->db);
+        /* The transaction has read the row, so the row is as it was read. */
+        library_hidden_t hidden = LIBRARY_HIDDEN_NEVER;
+        return library_store_hide_inside(store, id, now_ms, &hidden) == LIBRARY_OK && hidden == LIBRARY_HIDDEN;
     }
     assert(book->id == id && book->has_price && book->has_stock);
     assert(library_book_check(book).field == NULL);
@@ -465,17 +560,21 @@ static bool save_change(library_store_t *store, const deciding_t *deciding, int6
     bool good = bind_book(update, book, book->price_minor, book->stock);
     bc_bind_int(update, 15, now_ms);
     bc_bind_int(update, 16, (int64_t)deciding->position);
-    return bc_run(update) == BC_DB_DONE && good && bc_db_changes(store->db) == 1 && write_lists(store, book, false);
+    if (bc_run(update) != BC_DB_DONE || !good || bc_db_changes(store->db) != 1 || !write_lists(store, book, false)) {
+        return false;
+    }
+    library_event_changed(store->db, id);
+    return bc_db_is_sound(store->db);
 }
 
 library_result_t library_store_change(library_store_t *store, int64_t id, int64_t now_ms, library_decide_fn decide,
                                       library_row_fn show, void *context) {
     deciding_t deciding = {.decide = decide, .context = context, .change = LIBRARY_CHANGE_REFUSE};
     if (bc_db_begin(store->db) != BC_DB_OK) return LIBRARY_FAILED;
-    library_result_t result = get_entered(store, id, decide_row, &deciding);
+    library_result_t result = library_store_get_inside(store, id, decide_row, &deciding);
     if (result == LIBRARY_OK && deciding.change != LIBRARY_CHANGE_REFUSE) {
         bool written = deciding.change == LIBRARY_CHANGE_NONE || save_change(store, &deciding, id, now_ms);
-        result = written ? get_entered(store, id, show, context) : LIBRARY_FAILED;
+        result = written ? library_store_get_inside(store, id, show, context) : LIBRARY_FAILED;
     }
     if (result != LIBRARY_OK) {
         bc_db_rollback(store->db);

@@ -8,7 +8,9 @@
  * 3. An import writes a book only when the row it read differs from the row imported last (`imported`, a digest): a
  *    repeat changes nothing, whatever an admin did in between. It never writes the stock of a book that is there.
  * 4. Search learns of a book in the transaction that writes it.
- * 5. Queries per call are fixed: get 1, list 1, feed 1, change 13 at most (6 of them search).
+ * 5. Queries per call are fixed: get 1, list 1, feed 1, change 14 at most, create 13 at most (6 of them search).
+ * 6. Every change of a book publishes its event in the same transaction (library_events.h). `stock` is a copy of what the
+ *    payment service's ledger says is free, by revision; only it changes the stock of a book that is there.
  *
  * Any thread may call; one connection serves all (see platform/bc_db.h).
  */
@@ -18,6 +20,10 @@
 #include "platform/bc_db.h"
 #include "services/library/library_book.h"
 #include "services/library/library_search.h"
+
+/* Books made without an id get theirs here, clear of catalogues that number their own. */
+#define LIBRARY_OWN_ID_FIRST INT64_C(1000000000)
+#define LIBRARY_OWN_ID_LAST  INT64_C(1999999999)
 
 enum {
     library_generation_chars = 16,
@@ -33,6 +39,7 @@ typedef enum {
     LIBRARY_OK = 0,
     LIBRARY_ABSENT, /* no such book was ever there */
     LIBRARY_FAILED, /* the database; it has been logged */
+    LIBRARY_TAKEN,  /* the id is another book's */
 } library_result_t;
 
 /* A row as stored. Texts are borrowed until the callback returns; NULL: not known. */
@@ -56,6 +63,7 @@ typedef struct {
     int64_t ratings_count;
     uint64_t position;
     int64_t updated_ms;
+    uint64_t content_position; /* of the last change that was not one of stock */
 } library_row_t;
 
 /* false stops the reading. Runs while the database is entered: no call back into the store. */
@@ -130,10 +138,41 @@ typedef enum {
     LIBRARY_IMPORT_GONE, /* hidden by an admin: an import does not bring it back */
 } library_imported_t;
 
-/* All of `books` (1…library_batch_max, checked, distinct ids) in one transaction. *results has one entry each; unchanged on
- * failure, of which nothing is stored. */
+/* What an import does with the copies that a row names. Either way it is said once, when the book is new (decision 0021). */
+typedef enum {
+    LIBRARY_STOCK_NEW,    /* a new book begins with them; where none are named, with those of the rule */
+    LIBRARY_STOCK_IGNORE, /* a new book begins with none */
+} library_stock_rule_t;
+
+/* All of `books` (1…library_batch_max, checked, distinct ids) in one transaction, by LIBRARY_STOCK_NEW. *results has one entry each;
+ * unchanged on failure, of which nothing is stored. */
 library_result_t library_store_import(library_store_t *store, const library_book_t *books, size_t count, int64_t now_ms,
                                       library_imported_t *results);
+
+/* --- for callers that put more into the transaction: between bc_db_begin(library_store_db(store)) and its end --- */
+
+/* As library_store_import. `dry`: says what would become of them and writes nothing. */
+library_result_t library_store_import_inside(library_store_t *store, const library_book_t *books, size_t count,
+                                             int64_t now_ms, library_stock_rule_t rule, bool dry,
+                                             library_imported_t *results);
+
+library_result_t library_store_get_inside(library_store_t *store, int64_t id, library_row_fn show, void *context);
+/* Those of `ids` (a JSON array of numbers) that ever were, gone ones too. */
+library_result_t library_store_some_inside(library_store_t *store, const char *ids, library_row_fn show, void *context);
+
+/* A new book. `book->id` 0: one is chosen, from LIBRARY_OWN_ID_FIRST on. LIBRARY_TAKEN: there is a book of that id, or no id is left to
+ * choose. */
+library_result_t library_store_create_inside(library_store_t *store, const library_book_t *book, int64_t now_ms,
+                                             int64_t *id);
+
+typedef enum { LIBRARY_HIDDEN, LIBRARY_HIDDEN_BEFORE, LIBRARY_HIDDEN_NEVER } library_hidden_t;
+/* Hides one book, whatever its position. */
+library_result_t library_store_hide_inside(library_store_t *store, int64_t id, int64_t now_ms,
+                                           library_hidden_t *hidden);
+
+/* Takes the free copies of a book as its ledger told them; a revision that is not greater than the last one taken changes nothing, nor
+ * does a book that never was. */
+library_result_t library_store_stock_inside(library_store_t *store, int64_t id, int64_t copies, int64_t revision);
 
 typedef enum {
     LIBRARY_CHANGE_REFUSE, /* nothing; the decider keeps the reason */
