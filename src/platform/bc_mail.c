@@ -205,12 +205,14 @@ static bool try_later(bc_mailer_t *mailer, const queued_t *mail, const char *nam
     return note(mailer, mail, WAITS, bc_time_ms() + pause_ms, true);
 }
 
-static void pause_all(bc_mailer_t *mailer, const bc_mail_trouble_t *trouble) {
+/* The mail goes behind the others: should it be the one that a server does not survive, it holds nobody up. */
+static bool pause_all(bc_mailer_t *mailer, const queued_t *mail, const bc_mail_trouble_t *trouble) {
     if (mailer->away_ms == 0)
         bc_log(BC_LOG_WARN, "mail-away", bc_f_text("reason", trouble->what), bc_f_int("code", trouble->code));
     mailer->away_ms = mailer->away_ms == 0 ? AWAY_FIRST_MS : mailer->away_ms * 2;
     if (mailer->away_ms > AWAY_MAX_MS) mailer->away_ms = AWAY_MAX_MS;
     mailer->away_until_ms = bc_monotonic_ms() + mailer->away_ms;
+    return note(mailer, mail, WAITS, bc_time_ms() + mailer->away_ms, false);
 }
 
 static void go_on(bc_mailer_t *mailer) {
@@ -262,10 +264,7 @@ static bool send_resolved(bc_mailer_t *mailer, const queued_t *mail, const char 
     bc_mail_outcome_t outcome = send_written(mailer, mail, name, subject, text, &trouble);
     free(subject);
     free(text);
-    if (outcome == BC_MAIL_AWAY) {
-        pause_all(mailer, &trouble);
-        return true;
-    }
+    if (outcome == BC_MAIL_AWAY) return pause_all(mailer, mail, &trouble);
     go_on(mailer);
     if (outcome == BC_MAIL_REFUSED) return give_up(mailer, mail, name, trouble.what, trouble.code);
     if (outcome == BC_MAIL_AGAIN) return try_later(mailer, mail, name, &trouble);

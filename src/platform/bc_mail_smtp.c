@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #define CONNECT_MS 10000L
 #define SEND_MS    60000L
@@ -31,8 +32,12 @@ typedef struct {
     bool loopback;
 } smtp_t;
 
+/* How far the conversation has come: a failure before the recipient is named is not about this mail. */
+typedef enum { AT_GREETING, AT_SENDER, AT_MAIL_ITSELF } point_t;
+
 typedef struct {
     const bc_mail_parcel_t *parcel;
+    point_t point;
     size_t handed; /* bytes that curl has taken */
     const volatile bool *stop;
     int64_t stop_seen_ms; /* 0: not yet */
@@ -91,10 +96,19 @@ static int look_at_stop(void *context, curl_off_t a, curl_off_t b, curl_off_t c,
     return bc_monotonic_ms() - transfer->stop_seen_ms > STOP_MS ? 1 : 0;
 }
 
-static bool set_options(smtp_t *smtp, transfer_t *transfer, struct curl_slist *to, char *error) {
+/* curl shows each command that it sends, the login too: nothing is kept or written of them. */
+static int look_at_command(CURL *handle, curl_infotype type, char *line, size_t length, void *context) {
+    transfer_t *transfer = context;
+    (void)handle;
+    if (type != CURLINFO_HEADER_OUT) return 0;
+    if (length > 5 && strncasecmp(line, "MAIL ", 5) == 0) transfer->point = AT_SENDER;
+    if (length > 5 && strncasecmp(line, "RCPT ", 5) == 0) transfer->point = AT_MAIL_ITSELF;
+    return 0;
+}
+
+static bool set_options(smtp_t *smtp, transfer_t *transfer, struct curl_slist *to) {
     CURL *handle = smtp->handle;
     bool must_encrypt = smtp->user[0] != '\0' && !smtp->loopback;
-    curl_easy_reset(handle); /* keeps the connection, forgets the last mail */
     bool good =
         curl_easy_setopt(handle, CURLOPT_URL, smtp->url) == CURLE_OK &&
         curl_easy_setopt(handle, CURLOPT_PROTOCOLS_STR, "smtp,smtps") == CURLE_OK &&
@@ -112,7 +126,9 @@ static bool set_options(smtp_t *smtp, transfer_t *transfer, struct curl_slist *t
         curl_easy_setopt(handle, CURLOPT_NOPROGRESS, 0L) == CURLE_OK &&
         curl_easy_setopt(handle, CURLOPT_XFERINFOFUNCTION, look_at_stop) == CURLE_OK &&
         curl_easy_setopt(handle, CURLOPT_XFERINFODATA, transfer) == CURLE_OK &&
-        curl_easy_setopt(handle, CURLOPT_ERRORBUFFER, error) == CURLE_OK;
+        curl_easy_setopt(handle, CURLOPT_VERBOSE, 1L) == CURLE_OK &&
+        curl_easy_setopt(handle, CURLOPT_DEBUGFUNCTION, look_at_command) == CURLE_OK &&
+        curl_easy_setopt(handle, CURLOPT_DEBUGDATA, transfer) == CURLE_OK;
     if (good && smtp->authorities[0] != '\0')
         good = curl_easy_setopt(handle, CURLOPT_CAINFO, smtp->authorities) == CURLE_OK;
     if (good && smtp->user[0] != '\0')
@@ -122,15 +138,10 @@ static bool set_options(smtp_t *smtp, transfer_t *transfer, struct curl_slist *t
 }
 
 /* What a failed transfer means. `reply` is the server's last number, 0 when it said none. */
-static bc_mail_outcome_t judge(CURLcode code, long reply, bool connected, const transfer_t *transfer, const char *error,
-                               bc_mail_trouble_t *trouble) {
+static bc_mail_outcome_t judge(CURLcode code, long reply, point_t point, bc_mail_trouble_t *trouble) {
     *trouble = (bc_mail_trouble_t){"smtp", reply != 0 ? reply : (long)code};
     if (code == CURLE_ABORTED_BY_CALLBACK) {
         trouble->what = "stopping";
-        return BC_MAIL_AWAY;
-    }
-    if (!connected || code == CURLE_COULDNT_RESOLVE_HOST || code == CURLE_COULDNT_CONNECT) {
-        *trouble = (bc_mail_trouble_t){"connect", code};
         return BC_MAIL_AWAY;
     }
     if (code == CURLE_SSL_CONNECT_ERROR || code == CURLE_PEER_FAILED_VERIFICATION || code == CURLE_USE_SSL_FAILED ||
@@ -138,14 +149,12 @@ static bc_mail_outcome_t judge(CURLcode code, long reply, bool connected, const 
         *trouble = (bc_mail_trouble_t){"tls", code};
         return BC_MAIL_AWAY;
     }
-    if (code == CURLE_LOGIN_DENIED || code == CURLE_REMOTE_ACCESS_DENIED || reply == 530 || reply == 535 ||
-        reply == 538) {
+    if (code == CURLE_LOGIN_DENIED || reply == 530 || reply == 535 || reply == 538) {
         trouble->what = "login";
         return BC_MAIL_AWAY;
     }
-    /* The greeting, or our own address: it is not this mail that the server does not want. */
-    if ((code == CURLE_WEIRD_SERVER_REPLY && transfer->handed == 0) || strncmp(error, "MAIL failed", 11) == 0) {
-        trouble->what = "not-welcome";
+    if (point != AT_MAIL_ITSELF) {
+        trouble->what = point == AT_GREETING ? "connect" : "sender";
         return BC_MAIL_AWAY;
     }
     return reply >= 500 && reply <= 599 ? BC_MAIL_REFUSED : BC_MAIL_AGAIN;
@@ -155,28 +164,31 @@ static bc_mail_outcome_t send_by_smtp(bc_mail_transport_t *self, const bc_mail_p
                                       const volatile bool *stop, bc_mail_trouble_t *trouble) {
     smtp_t *smtp = (smtp_t *)self;
     transfer_t transfer = {.parcel = parcel, .stop = stop};
-    char error[CURL_ERROR_SIZE] = "", to[BC_MAIL_ADDRESS_MAX + 3];
+    char to[BC_MAIL_ADDRESS_MAX + 3];
     assert(parcel->length > 0);
     (void)snprintf(to, sizeof(to), "<%s>", parcel->to); /* bounded by its form */
     struct curl_slist *recipients = curl_slist_append(NULL, to);
-    if (recipients == NULL || !set_options(smtp, &transfer, recipients, error)) {
+    if (recipients == NULL || !set_options(smtp, &transfer, recipients)) {
+        curl_easy_reset(smtp->handle);
         curl_slist_free_all(recipients);
         *trouble = (bc_mail_trouble_t){"memory", 0};
         return BC_MAIL_AWAY;
     }
     CURLcode code = curl_easy_perform(smtp->handle);
     long reply = 0;
-    curl_off_t connected_us = 0;
-    (void)curl_easy_getinfo(smtp->handle, CURLINFO_RESPONSE_CODE, &reply);         /* stays 0 */
-    (void)curl_easy_getinfo(smtp->handle, CURLINFO_CONNECT_TIME_T, &connected_us); /* stays 0 */
+    (void)curl_easy_getinfo(smtp->handle, CURLINFO_RESPONSE_CODE, &reply); /* stays 0 */
+    curl_easy_reset(smtp->handle); /* keeps the connection, forgets this mail and this frame */
     curl_slist_free_all(recipients);
-    (void)curl_easy_setopt(smtp->handle, CURLOPT_ERRORBUFFER, NULL); /* our frame ends */
     if (code == CURLE_OK) return BC_MAIL_DELIVERED;
-    return judge(code, reply, connected_us > 0 || reply != 0, &transfer, error, trouble);
+    return judge(code, reply, transfer.point, trouble);
 }
 
 static void destroy_smtp(bc_mail_transport_t *self) {
     smtp_t *smtp = (smtp_t *)self;
+    curl_socket_t socket = CURL_SOCKET_BAD;
+    /* curl says QUIT and would wait two minutes for a server that does not answer. A stop has less time than that. */
+    if (curl_easy_getinfo(smtp->handle, CURLINFO_ACTIVESOCKET, &socket) == CURLE_OK && socket != CURL_SOCKET_BAD)
+        (void)shutdown(socket, SHUT_RDWR); /* gone already: as good */
     curl_easy_cleanup(smtp->handle);
     free(smtp);
 }
