@@ -146,6 +146,7 @@ engine_result_t engine_change(engine_t *engine, const engine_origin_t *origin, c
         return ENGINE_FULL;
     }
     engine_slot_t *slot = engine_slot(engine, ref);
+    slot->internal = origin->link.link == 0;
     slot->session = request->session;
     slot->issued_s = request->issued_s;
     memcpy(slot->request_id, request->request_id, sizeof slot->request_id);

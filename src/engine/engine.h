@@ -61,7 +61,7 @@ typedef struct {
                  const cart_image_t *image);
     void (*merged)(void *context, const engine_origin_t *origin, const cart_verdict_t *verdict,
                    const cart_image_t *user_image, const engine_merge_report_t *report);
-    /* A cart changed otherwise than by done(): merge, save that moved base_version, fork. NULL image: give seats up. */
+    /* A cart changed otherwise than by a link's done(): merge, another service's change, save that moved base_version, fork. NULL image: give seats up. */
     void (*changed)(void *context, const cart_id_t *user, const cart_image_t *image);
     bool (*known_book)(void *context, uint64_t book);
     /* Whether the list of books is complete; while false, a change that needs one is refused (FEED). NULL: always. */
@@ -86,6 +86,8 @@ void engine_destroy(engine_t *engine);
 bool engine_replay(engine_t *engine, const commit_set_t *record);
 
 typedef enum { ENGINE_OK, ENGINE_FULL } engine_result_t;
+/* From a link, or (origin->link.link = 0) from another service: then no session is checked, every book is known, and the cart's
+ * subscribers hear of it by changed(). */
 engine_result_t engine_change(engine_t *engine, const engine_origin_t *origin, const cart_request_t *request,
                               uint64_t deadline_ms);
 engine_result_t engine_fetch(engine_t *engine, const engine_origin_t *origin, const cart_id_t *user,

@@ -240,9 +240,10 @@ static void decide_change(engine_t *engine, engine_slot_ref_t ref, cart_entry_t 
         decided(engine, ref, cart, (cart_verdict_t){.outcome = CART_VERSION_MISMATCH});
         return;
     }
-    /* Without the list of books only changes that need none come here: they make a line less, or none of it. */
+    /* Without the list of books only changes that need none come here: they make a line less, or none of it. What another service takes
+     * out of a cart may leave some of a book that is not sold any more. */
     const engine_owner_t *owner = &engine->owner;
-    bool has_books = owner->books_ready == NULL || owner->books_ready(owner->context);
+    bool has_books = !slot->internal && (owner->books_ready == NULL || owner->books_ready(owner->context));
     cart_verdict_t verdict = cart_decide(&engine->before, rings, rings_length, request, engine->now_s,
                                          has_books ? owner->known_book : NULL, owner->context, &engine->after);
     if (verdict.outcome == CART_APPLIED) {

@@ -135,6 +135,8 @@ static void answer(engine_t *engine, engine_slot_ref_t ref) {
     engine_slot_t *slot = engine_slot(engine, ref);
     const cart_image_t *image = image_of(engine, slot);
     if (slot->kind == SLOT_MERGE) announce_merge(engine, slot, image);
+    if (slot->kind == SLOT_CHANGE && slot->internal && slot->verdict.outcome == CART_APPLIED && image != NULL)
+        engine->owner.changed(engine->owner.context, &slot->user, image);
     engine_answer(engine, ref, image);
 }
 

@@ -2,7 +2,7 @@
  * The cart service's life: opening what it owns in the order in which one part needs the other, and closing it in reverse.
  *
  *   journal (waits for a survivor's lock) → replay into the engine → base (migrated, claimed for this journal) → hub →
- *   the link's listener → loop → feeds
+ *   the link's listener → loop → feeds → consumers of events
  *
  * A base that another journal has claimed is refused: two owners of one base would fork carts (rule 3). Whoever knows that
  * the other journal is gone for ever says BOOKCART_CART_TAKE_OVER=yes, which takes a new epoch.
@@ -180,7 +180,9 @@ static bool make_hub(cart_service_t *service, uint64_t epoch) {
 
 static void close_service(void *context) {
     cart_service_t *service = context;
+    cart_service_events_stop(service);
     cart_service_loop_join(service);
+    cart_service_events_end(service);
     cart_service_feeds_stop(service);
     if (service->listener >= 0) (void)close(service->listener);
     if (service->epoll >= 0) (void)close(service->epoll);
@@ -213,7 +215,7 @@ static bool open_service(const bc_service_tools_t *tools, void **context) {
     uint64_t epoch = 0;
     if (!make_engine(service) || !open_journal(service, &journal) || !open_base(service, &journal, &epoch) ||
         !make_hub(service, epoch) || !cart_service_listen(service) || !cart_service_loop_start(service) ||
-        !cart_service_feeds_start(service)) {
+        !cart_service_feeds_start(service) || !cart_service_events_start(service)) {
         close_service(service);
         return false;
     }
@@ -224,6 +226,7 @@ static bool open_service(const bc_service_tools_t *tools, void **context) {
 /* Requests that wait are answered by the loop on its way down; handlers still running get theirs. */
 static void stop_service(void *context) {
     cart_service_t *service = context;
+    cart_service_events_stop(service);
     cart_service_loop_join(service);
 }
 
@@ -241,6 +244,7 @@ static bool is_ready(void *context, json_t *checks) {
     bool is_base_away = atomic_load(&service->is_base_away);
     (void)json_object_set_new(checks, "journal", json_string(is_commit_away ? "recovering" : "ok")); /* as above */
     (void)json_object_set_new(checks, "base", json_string(is_base_away ? "away" : "ok"));            /* as above */
+    cart_service_events_ready(service, checks);
     /* Without the base the service goes on from its journal; without its journal it confirms nothing. */
     return is_heard && atomic_load(&service->is_vouched[LIST_REVOCATIONS]) && !is_commit_away;
 }
@@ -260,5 +264,5 @@ int cart_service_main(const bc_config_t *config) {
 
 int cart_service_migrate(const bc_config_t *config) {
     if (!is_store_known(config) || !bc_random_init() || !bc_service_folders(config)) return 1;
-    return migrate(config) ? 0 : 1;
+    return migrate(config) && cart_service_events_migrate(config) ? 0 : 1;
 }

@@ -1,5 +1,5 @@
 /*
- * What other services ask over HTTP: a look at a cart, a guest merge. A handler's thread puts a command into the loop's queue
+ * What other services ask: a look at a cart, a guest merge, changes. A handler's or consumer's thread puts a command into the loop's queue
  * and waits; the loop answers it when what it says is durable. A command has a deadline of its own, after which the engine
  * refuses it; should even that not come, the handler leaves, and the loop frees the command when it lets go.
  */
@@ -13,10 +13,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define VIEW_MS  2000
-#define MERGE_MS 2000
-#define GRACE_MS 2000 /* past the deadline: the loop is in trouble then */
-#define RETRY_MS 1000
+#define VIEW_MS   2000
+#define MERGE_MS  2000
+#define CHANGE_MS 2000
+#define GRACE_MS  2000 /* past the deadline: the loop is in trouble then */
+#define RETRY_MS  1000
 
 /* ---- life of a command ----------------------------------------------------------------------------------------------- */
 
@@ -89,6 +90,8 @@ void cart_service_commands_take(cart_service_t *service) {
         engine_result_t result;
         if (command->kind == COMMAND_VIEW) {
             result = engine_fetch(service->engine, &origin, &command->user, NULL, 0, deadline_ms);
+        } else if (command->kind == COMMAND_CHANGE) {
+            result = engine_change(service->engine, &origin, &command->request, deadline_ms);
         } else {
             result =
                 engine_merge(service->engine, &origin, &command->guest, &command->user, command->mode, deadline_ms);
@@ -126,6 +129,23 @@ void cart_service_commands_end(cart_service_t *service) {
         cart_service_command_done(service, command, &stopping, NULL, NULL);
 }
 
+/* ---- changes by other services --------------------------------------------------------------------------------------- */
+
+bool cart_service_change(cart_service_t *service, const cart_request_t *request, cart_verdict_t *verdict,
+                         cart_image_t *image) {
+    *verdict = (cart_verdict_t){.outcome = CART_REFUSED, .reason = CART_REASON_LATE};
+    command_t *command = command_create(COMMAND_CHANGE, CHANGE_MS);
+    if (command == NULL) return false;
+    command->request = *request;
+    bool is_answered = ask_loop(service, command);
+    if (is_answered) {
+        *verdict = command->verdict;
+        if (command->has_image) cart_image_copy(image, &command->image);
+    }
+    command_end(service, command);
+    return is_answered && verdict->outcome != CART_REFUSED;
+}
+
 /* ---- in JSON --------------------------------------------------------------------------------------------------------- */
 
 static json_t *number_text(uint64_t number) {
@@ -139,7 +159,7 @@ static void refuse(bc_reply_t *reply, const char *why) {
     bc_reply_problem(reply, "unavailable", why);
 }
 
-static const char *reason_text(const cart_verdict_t *verdict) {
+const char *cart_service_reason(const cart_verdict_t *verdict) {
     static const char *const reasons[] = {
         [CART_REASON_NONE] = "not now",
         [CART_REASON_LATE] = "not in time",
@@ -163,19 +183,18 @@ static bool read_user(bc_reply_t *reply, const char *field, const char *text, ca
 
 /* ---- GET /internal/carts/{user} -------------------------------------------------------------------------------------- */
 
-static json_t *view_json(const command_t *command) {
+json_t *cart_service_image_json(const cart_id_t *user, const cart_image_t *image) {
     static const char *const states[] = {[CART_OPEN] = "open", [CART_SEALED] = "sealed", [CART_CLOSED] = "closed"};
-    char user[CART_ID_CHARS + 1];
-    cart_id_format("usr_", &command->user, user);
+    char id[CART_ID_CHARS + 1];
+    cart_id_format("usr_", user, id);
     json_t *lines = json_array();
-    for (unsigned i = 0; i < command->image.line_count; i++) {
-        const cart_line_t *line = &command->image.lines[i];
+    for (unsigned i = 0; i < image->line_count; i++) {
+        const cart_line_t *line = &image->lines[i];
         (void)json_array_append_new(lines, json_pack("{s:I, s:i}", "book", (json_int_t)line->book, "quantity",
                                                      (int)line->quantity)); /* no memory: json_pack below fails too */
     }
-    return json_pack("{s:s, s:o, s:o, s:o, s:s}", "user", user, "epoch", number_text(command->image.place.epoch),
-                     "version", number_text(command->image.place.version), "lines", lines, "state",
-                     states[command->image.state]);
+    return json_pack("{s:s, s:o, s:o, s:o, s:s}", "user", id, "epoch", number_text(image->place.epoch), "version",
+                     number_text(image->place.version), "lines", lines, "state", states[image->state]);
 }
 
 static void handle_view(bc_request_t *request, bc_reply_t *reply, void *context) {
@@ -195,9 +214,9 @@ static void handle_view(bc_request_t *request, bc_reply_t *reply, void *context)
     if (!ask_loop(service, command))
         refuse(reply, "not in time");
     else if (!command->has_image)
-        refuse(reply, reason_text(&command->verdict));
+        refuse(reply, cart_service_reason(&command->verdict));
     else
-        bc_reply_json(reply, 200, view_json(command));
+        bc_reply_json(reply, 200, cart_service_image_json(&command->user, &command->image));
     command_end(service, command);
 }
 
@@ -261,7 +280,7 @@ static void handle_merge(bc_request_t *request, bc_reply_t *reply, void *context
     else if (command->verdict.outcome == CART_SESSION_ENDED)
         bc_reply_problem(reply, "conflict", "the user's own cart has been merged into another");
     else if (!command->has_image)
-        refuse(reply, reason_text(&command->verdict));
+        refuse(reply, cart_service_reason(&command->verdict));
     else
         bc_reply_json(reply, 200, merge_json(command));
     command_end(service, command);
@@ -269,6 +288,10 @@ static void handle_merge(bc_request_t *request, bc_reply_t *reply, void *context
 
 const bc_route_t cart_service_routes[] = {
     {"GET", "/internal/carts/{user}", BC_INTERNAL, handle_view, .query = NULL},
+    {"POST", "/internal/carts/{user}/changes", BC_INTERNAL, cart_service_handle_changes,
+     .fields = "id:string! changes:array!"},
+    {"GET", BC_DEAD_LETTERS_PATH, BC_INTERNAL, cart_service_handle_letters, .query = BC_DEAD_LETTERS_QUERY},
+    {"POST", BC_DEAD_LETTERS_REPLAY_PATH, BC_INTERNAL, cart_service_handle_replay, .fields = BC_DEAD_LETTERS_FIELDS},
     {"POST", "/internal/carts/merge", BC_INTERNAL, handle_merge, .fields = "guest:string! user:string! mode:string!"},
     {.method = NULL},
 };

@@ -30,7 +30,10 @@ enum { EVENT_LISTENER = CART_HUB_LINKS_MAX, EVENT_COMMIT, EVENT_BASE, EVENT_WAKE
 static void engine_done(void *context, const engine_origin_t *origin, const cart_id_t *user,
                         const cart_verdict_t *verdict, const cart_image_t *image) {
     cart_service_t *service = context;
-    cart_hub_done(service->hub, &origin->link, user, verdict, image);
+    if (origin->link.link != 0)
+        cart_hub_done(service->hub, &origin->link, user, verdict, image);
+    else
+        cart_service_command_done(service, origin->internal, verdict, image, NULL);
 }
 
 static void engine_cart(void *context, const engine_origin_t *origin, const cart_id_t *user,

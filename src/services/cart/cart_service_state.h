@@ -1,8 +1,8 @@
 /*
  * What the files of the cart service share.
  *
- * Threads: the loop (everything in cart_service_t that is not marked otherwise), two feed threads (each its own feed_t), the
- * HTTP server's handlers (commands only), and inside the stores one thread each. They meet in two bounded queues, both
+ * Threads: the loop (everything in cart_service_t that is not marked otherwise), two feed threads (each its own feed_t), two
+ * consumers of other services' events and the HTTP server's handlers (commands only), and inside the stores one thread each. They meet in two bounded queues, both
  * under `mutex`, and in a few atomics that /readyz reads.
  */
 #ifndef CART_SERVICE_STATE_H
@@ -12,8 +12,10 @@
 #include "engine/engine.h"
 #include "engine/journal.h"
 #include "platform/bc_client.h"
+#include "platform/bc_events.h"
 #include "platform/bc_http.h"
 #include "platform/bc_service.h"
+#include "platform/bc_task.h"
 #include "services/cart/cart_service.h"
 
 #include <pthread.h>
@@ -83,13 +85,14 @@ typedef struct {
     int64_t heard_ms; /* monotonic time of the last page that came; 0: never */
 } feed_t;
 
-typedef enum { COMMAND_VIEW = 1, COMMAND_MERGE } command_kind_t;
+typedef enum { COMMAND_VIEW = 1, COMMAND_MERGE, COMMAND_CHANGE } command_kind_t;
 /* Held by the handler that waits and by the loop: whoever lets go last frees it. */
 typedef struct command {
     struct command *next;
     command_kind_t kind;
     cart_id_t user, guest;
     cart_merge_mode_t mode;
+    cart_request_t request; /* of a change */
     uint64_t timeout_ms;
     pthread_cond_t done_condition;
     /* under the service's mutex */
@@ -102,6 +105,8 @@ typedef struct command {
     unsigned line_count;
     bool repeated;
 } command_t;
+
+typedef enum { SOURCE_PAYMENT, SOURCE_AUTH, SOURCES } source_kind_t; /* whose events are followed */
 
 /* ---- links --------------------------------------------------------------------------------------------------------- */
 
@@ -138,6 +143,10 @@ typedef struct cart_service {
     conn_t conns[CART_HUB_LINKS_MAX];
     cart_book_record_t book_scratch[256]; /* of one call to the hub */
     uint64_t ticked_ms, measured_ms, expired_ms;
+
+    bc_db_t *events_db;                /* owned; nothing of the loop's */
+    bc_consumer_t *consumers[SOURCES]; /* owned; threads of their own */
+    bc_task_t *events_tidier;          /* owned; the same */
 
     list_t *lists[LISTS];   /* owned; NULL: never heard in full */
     list_t *staging[LISTS]; /* owned; a full list that is being heard */
@@ -194,7 +203,28 @@ extern const bc_route_t cart_service_routes[];
 void cart_service_commands_take(cart_service_t *service);
 void cart_service_command_done(cart_service_t *service, command_t *command, const cart_verdict_t *verdict,
                                const cart_image_t *image, const engine_merge_report_t *report);
+/* Applies the request's changes and waits until they are durable; *image is the cart after. Any thread but the loop's. False: not now
+ * (*verdict says why when an answer came); with the same request id it may be asked again and counts once. */
+bool cart_service_change(cart_service_t *service, const cart_request_t *request, cart_verdict_t *verdict,
+                         cart_image_t *image);
+/* What a view or change answers; NULL: no memory. The caller owns it. */
+json_t *cart_service_image_json(const cart_id_t *user, const cart_image_t *image);
+const char *cart_service_reason(const cart_verdict_t *verdict);
 void cart_service_commands_end(cart_service_t *service); /* refuses what waits; later ones are refused at once */
+
+/* cart_service_changes.c */
+void cart_service_handle_changes(bc_request_t *request, bc_reply_t *reply, void *context);
+/* Makes the request id and the digest out of user, `id` and the changes. */
+void cart_service_request_ids(cart_request_t *request, const char *id);
+
+/* cart_service_events.c: what payment and auth have published */
+bool cart_service_events_start(cart_service_t *service);
+void cart_service_events_stop(cart_service_t *service); /* tells the threads to end */
+void cart_service_events_end(cart_service_t *service);  /* waits for them, closes the database */
+bool cart_service_events_migrate(const bc_config_t *config);
+void cart_service_events_ready(cart_service_t *service, json_t *checks);
+void cart_service_handle_letters(bc_request_t *request, bc_reply_t *reply, void *context);
+void cart_service_handle_replay(bc_request_t *request, bc_reply_t *reply, void *context);
 
 /* cart_service_metrics.c */
 void cart_service_measure(cart_service_t *service);
