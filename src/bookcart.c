@@ -74,12 +74,11 @@ static int run_import(const bc_config_t *config, const options_t *options) {
 }
 
 static int run_admin(const bc_config_t *config, const options_t *options) {
-    if (strcmp(options->words[0], "create") != 0) {
-        fprintf(stderr, "bookcart: admin: unknown \"%s\"; usage: bookcart admin create EMAIL --data DIR\n",
-                options->words[0]);
-        return USAGE_ERROR;
-    }
-    return auth_admin_create(config, options->words[1]);
+    if (strcmp(options->words[0], "create") == 0) return auth_admin_create(config, options->words[1]);
+    if (strcmp(options->words[0], "password") == 0) return auth_admin_password(config, options->words[1]);
+    fprintf(stderr, "bookcart: admin: unknown \"%s\"; usage: bookcart admin create|password EMAIL --data DIR\n",
+            options->words[0]);
+    return USAGE_ERROR;
 }
 
 static int run_keys(const bc_config_t *config, const options_t *options) {
@@ -105,8 +104,8 @@ static const command_t commands[] = {
      run_migrate},
     {"import", "import FILE.csv --data DIR|--config FILE", "books into the catalogue; a repeat changes nothing", 1,
      false, false, run_import},
-    {"admin", "admin create EMAIL --data DIR|--config FILE",
-     "an administrator; the password is read from standard input", 2, false, false, run_admin},
+    {"admin", "admin create|password EMAIL --data DIR|--config FILE",
+     "an administrator, or another password for one; it is read from standard input", 2, false, false, run_admin},
     {"keys", "keys rotate --data DIR|--config FILE", "publish a new signing key", 1, false, false, run_keys},
     {"settings", "settings --data DIR|--config FILE", "print every setting as it is in force, secrets as ***", 0, true,
      true, run_settings},

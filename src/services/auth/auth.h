@@ -18,6 +18,9 @@ int auth_service_migrate(const bc_config_t *config);
  * listener, or under the service's lock when it is down. 0; 1 = refused or failed (the reason is on standard error). */
 int auth_admin_create(const bc_config_t *config, const char *email);
 
+/* Another password for an administrator, read and done in the same way; all his sessions end. */
+int auth_admin_password(const bc_config_t *config, const char *email);
+
 /* Publishes a new signing key; it signs after BOOKCART_KEY_PUBLISH. By the running service, or under its lock. 0, or 1. */
 int auth_keys_rotate(const bc_config_t *config);
 

@@ -33,12 +33,45 @@ auth_admin_result_t auth_admin_make(auth_t *auth, const char *email, const char 
         bc_db_rollback(auth->db);
         return AUTH_ADMIN_TAKEN;
     }
-    return bc_db_commit(auth->db) == BC_DB_OK ? AUTH_ADMIN_MADE : AUTH_ADMIN_FAILED;
+    auth_tell_event(auth, "user.registered", &user.id, NULL);
+    auth_tell_audit(auth, NULL, NULL, "admin.created", &user.id, NULL);
+    if (bc_db_commit(auth->db) != BC_DB_OK) return AUTH_ADMIN_FAILED;
+    auth_committed(auth);
+    return AUTH_ADMIN_DONE;
 }
 
-void auth_internal_admin(bc_request_t *request, bc_reply_t *reply, void *context) {
-    switch (auth_admin_make(context, bc_request_string(request, "email"), bc_request_string(request, "password"))) {
-    case AUTH_ADMIN_MADE:
+auth_admin_result_t auth_admin_set_password(auth_t *auth, const char *email, const char *password) {
+    auth_user_t user;
+    char normal[AUTH_EMAIL_MAX + 1], hash[AUTH_HASH_BYTES];
+    if (!auth_email_normalise(email, normal)) return AUTH_ADMIN_BAD_EMAIL;
+    if (!auth_password_acceptable(password)) return AUTH_ADMIN_BAD_PASSWORD;
+    if (auth_password_hash(auth->passwords, password, hash) != AUTH_PASSWORD_OK) return AUTH_ADMIN_FAILED;
+    int64_t now_ms = bc_time_ms();
+    if (bc_db_begin(auth->db) != BC_DB_OK) return AUTH_ADMIN_FAILED;
+    bool known = auth_store_user_by_email(auth->db, normal, &user) && user.role == BC_ROLE_ADMIN;
+    if (known) {
+        int64_t from_s = auth_store_revoke_tokens(auth->db, &user.id, now_ms, auth->access_life_ms);
+        known = auth_store_force_password(auth->db, &user.id, hash, from_s, now_ms);
+        auth_store_end_sessions(auth->db, &user.id, now_ms);
+        auth_store_drop_links(auth->db, &user.id, AUTH_LINK_RESET);
+        auth_tell_event(auth, "user.changed", &user.id, NULL);
+        auth_tell_audit(auth, NULL, NULL, "admin.password-set", &user.id, NULL);
+        auth_tell_mail(auth, BC_MAIL_PASSWORD_CHANGED, user.email, user.language, NULL);
+    }
+    if (!known) {
+        bool sound = bc_db_is_sound(auth->db);
+        bc_db_rollback(auth->db);
+        return sound ? AUTH_ADMIN_UNKNOWN : AUTH_ADMIN_FAILED;
+    }
+    if (bc_db_commit(auth->db) != BC_DB_OK) return AUTH_ADMIN_FAILED;
+    auth_committed(auth);
+    auth_account_succeeded(auth->limits, normal);
+    return AUTH_ADMIN_DONE;
+}
+
+static void answer_admin(auth_admin_result_t result, bc_reply_t *reply) {
+    switch (result) {
+    case AUTH_ADMIN_DONE:
         bc_reply_empty(reply, 204);
         return;
     case AUTH_ADMIN_BAD_EMAIL:
@@ -50,10 +83,24 @@ void auth_internal_admin(bc_request_t *request, bc_reply_t *reply, void *context
     case AUTH_ADMIN_TAKEN:
         bc_reply_problem(reply, "email-taken", NULL);
         return;
+    case AUTH_ADMIN_UNKNOWN:
+        bc_reply_not_found(reply);
+        return;
     case AUTH_ADMIN_FAILED:
         auth_answer_unavailable(reply);
         return;
     }
+}
+
+void auth_internal_admin(bc_request_t *request, bc_reply_t *reply, void *context) {
+    answer_admin(auth_admin_make(context, bc_request_string(request, "email"), bc_request_string(request, "password")),
+                 reply);
+}
+
+void auth_internal_admin_password(bc_request_t *request, bc_reply_t *reply, void *context) {
+    answer_admin(
+        auth_admin_set_password(context, bc_request_string(request, "email"), bc_request_string(request, "password")),
+        reply);
 }
 
 void auth_internal_rotate(bc_request_t *request, bc_reply_t *reply, void *context) {
@@ -118,17 +165,25 @@ static int run_command(const bc_config_t *config, const char *path, const json_t
     return 1;
 }
 
-static outcome_t make_directly(auth_t *auth, const char *email, const char *password) {
+static outcome_t say(auth_admin_result_t result) {
     static const char *const reasons[] = {
-        [AUTH_ADMIN_MADE] = "",
+        [AUTH_ADMIN_DONE] = "",
         [AUTH_ADMIN_BAD_EMAIL] = "this is no e-mail address",
         [AUTH_ADMIN_BAD_PASSWORD] = "a password has 8 to 200 characters",
         [AUTH_ADMIN_TAKEN] = "the e-mail address is taken",
+        [AUTH_ADMIN_UNKNOWN] = "there is no administrator of that address",
         [AUTH_ADMIN_FAILED] = "it could not be stored",
     };
-    auth_admin_result_t result = auth_admin_make(auth, email, password);
-    if (result != AUTH_ADMIN_MADE) (void)fprintf(stderr, "refused: %s\n", reasons[result]);
-    return result == AUTH_ADMIN_MADE ? DONE : REFUSED;
+    if (result != AUTH_ADMIN_DONE) (void)fprintf(stderr, "refused: %s\n", reasons[result]);
+    return result == AUTH_ADMIN_DONE ? DONE : REFUSED;
+}
+
+static outcome_t make_directly(auth_t *auth, const char *email, const char *password) {
+    return say(auth_admin_make(auth, email, password));
+}
+
+static outcome_t set_password_directly(auth_t *auth, const char *email, const char *password) {
+    return say(auth_admin_set_password(auth, email, password));
 }
 
 static outcome_t rotate_directly(auth_t *auth, const char *email, const char *password) {
@@ -137,7 +192,8 @@ static outcome_t rotate_directly(auth_t *auth, const char *email, const char *pa
     return bc_token_rotate(auth->issuer) ? DONE : REFUSED;
 }
 
-int auth_admin_create(const bc_config_t *config, const char *email) {
+/* With the password of standard input. */
+static int run_with_password(const bc_config_t *config, const char *path, direct_t direct, const char *email) {
     char password[AUTH_PASSWORD_MAX * 4 + 3];
     if (fgets(password, sizeof(password), stdin) == NULL) {
         (void)fprintf(stderr, "no password on standard input\n");
@@ -149,11 +205,19 @@ int auth_admin_create(const bc_config_t *config, const char *email) {
     if (body == NULL) {
         (void)fprintf(stderr, "e-mail address and password must be UTF-8\n");
     } else {
-        code = run_command(config, "/internal/admins", body, make_directly, email, password);
+        code = run_command(config, path, body, direct, email, password);
     }
     json_decref(body);
     bc_secret_wipe(password, sizeof(password));
     return code;
+}
+
+int auth_admin_create(const bc_config_t *config, const char *email) {
+    return run_with_password(config, "/internal/admins", make_directly, email);
+}
+
+int auth_admin_password(const bc_config_t *config, const char *email) {
+    return run_with_password(config, "/internal/admins/password", set_password_directly, email);
 }
 
 int auth_keys_rotate(const bc_config_t *config) {

@@ -1,4 +1,5 @@
-/* The service's one thread of its own: retries merges that are due, lets key rotations take effect, removes what is over. */
+/* The service's one thread of its own: looks at forgotten passwords, retries merges that are due, lets key rotations take effect, closes
+ * guests of whom nothing lives, removes what is over. */
 #include "services/auth/auth_service.h"
 
 #include "platform/bc_log.h"
@@ -9,6 +10,7 @@
 #define ROUND_MS         60000 /* keys and tables are looked at so often */
 #define MERGES_AT_ONCE   16
 #define MERGE_TIMEOUT_MS 5000
+#define GUESTS_AT_ONCE   256
 
 /* Sends what is due; when the next one is, or 0. */
 static int64_t send_due_merges(auth_t *auth) {
@@ -26,10 +28,27 @@ static int64_t send_due_merges(auth_t *auth) {
     return next_ms;
 }
 
+/* A guest ends when no token of his can be used any more: the last refresh token is over (or the session was ended), and so is the last
+ * access token. Each end is an event, so that his cart may go. false: there are more. */
+static bool close_guests(auth_t *auth) {
+    cart_id_t guests[GUESTS_AT_ONCE];
+    int64_t now_ms = bc_time_ms(), before_ms = now_ms - auth->access_life_ms - 2 * BC_TOKEN_LEEWAY_S * 1000;
+    if (bc_db_begin(auth->db) != BC_DB_OK) return true;
+    int count = auth_store_dead_guests(auth->db, before_ms, now_ms, guests, GUESTS_AT_ONCE);
+    for (int i = 0; i < count; i++) {
+        auth_store_close_guest(auth->db, &guests[i], now_ms);
+        auth_tell_event(auth, "user.expired", &guests[i], NULL);
+    }
+    bool done = bc_db_commit(auth->db) == BC_DB_OK; /* logged there; tried again in the next round */
+    if (done && count > 0) auth_committed(auth);
+    return !done || count < GUESTS_AT_ONCE;
+}
+
 static void tidy(auth_t *auth) {
     (void)bc_token_tend(auth->issuer); /* logged there; tried again in the next round */
+    while (!*auth->stopping && !close_guests(auth)) continue;
     if (bc_db_begin(auth->db) != BC_DB_OK) return;
-    auth_store_tidy(auth->db, bc_time_ms());
+    auth_store_tidy(auth->db, bc_time_ms(), auth->refresh_life_ms);
     bc_events_tidy(auth->db, auth->config, bc_time_ms());
     (void)bc_db_commit(auth->db); /* logged there; tried again in the next round */
 }
@@ -41,6 +60,7 @@ static void *keep(void *argument) {
     while (!auth->keeper_ends) {
         auth->keeper_has_work = false;
         (void)pthread_mutex_unlock(&auth->keeper_lock);
+        auth_forgotten_look(auth);
         int64_t next_ms = send_due_merges(auth);
         if (tidied_ms == 0 || bc_monotonic_ms() - tidied_ms >= ROUND_MS) {
             tidy(auth);

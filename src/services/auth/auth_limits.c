@@ -10,7 +10,7 @@
 typedef struct {
     uint64_t key; /* 0: free */
     int64_t touched_ms;
-    int64_t amount;   /* address: thousandths of a request left; account: failures */
+    int64_t amount;   /* address: requests left × ms of an hour, so that a bucket refills exactly; account: failures */
     int64_t until_ms; /* account: when it may try again */
 } slot_t;
 
@@ -22,13 +22,14 @@ struct auth_limits {
 };
 
 static const struct {
-    int64_t burst;      /* requests */
-    int64_t per_minute; /* refilled */
+    int64_t burst;    /* requests */
+    int64_t per_hour; /* refilled */
 } rates[] = {
-    [AUTH_LIMIT_GUEST] = {60, 120},
-    [AUTH_LIMIT_SIGN_IN] = {20, 20},
-    [AUTH_LIMIT_REFRESH] = {60, 120},
+    [AUTH_LIMIT_GUEST] = {60, 7200}, [AUTH_LIMIT_SIGN_IN] = {20, 1200}, [AUTH_LIMIT_REFRESH] = {60, 7200},
+    [AUTH_LIMIT_FORGOT] = {10, 120}, [AUTH_LIMIT_MAIL] = {3, 6},        [AUTH_LIMIT_EXPORT] = {5, 20},
 };
+
+#define HOUR_MS (60LL * 60 * 1000)
 
 auth_limits_t *auth_limits_create(bool enabled) {
     auth_limits_t *limits = calloc(1, sizeof(*limits));
@@ -64,18 +65,17 @@ static slot_t *find_slot(auth_limits_t *limits, int kind, const char *text, int6
 
 int64_t auth_limit_take(auth_limits_t *limits, auth_limit_t limit, const char *address, int64_t now_ms) {
     if (!limits->enabled) return 0;
-    int64_t full = rates[limit].burst * 1000, per_minute = rates[limit].per_minute, wait = 0;
+    int64_t full = rates[limit].burst * HOUR_MS, per_hour = rates[limit].per_hour, wait = 0;
     (void)pthread_mutex_lock(&limits->lock); /* a default mutex: fails only on our own misuse */
     slot_t *slot = find_slot(limits, limit, address, now_ms, full);
-    /* thousandths of a request = ms × requests a minute ÷ 60 */
     int64_t passed = now_ms > slot->touched_ms ? now_ms - slot->touched_ms : 0;
-    slot->amount += (passed > 60000 * 60 ? 60000 * 60 : passed) * per_minute / 60;
+    slot->amount += (passed > 24 * HOUR_MS ? 24 * HOUR_MS : passed) * per_hour;
     if (slot->amount > full) slot->amount = full;
     slot->touched_ms = now_ms;
-    if (slot->amount >= 1000) {
-        slot->amount -= 1000;
+    if (slot->amount >= HOUR_MS) {
+        slot->amount -= HOUR_MS;
     } else {
-        wait = (1000 - slot->amount) * 60 / per_minute + 1;
+        wait = (HOUR_MS - slot->amount) / per_hour + 1;
     }
     (void)pthread_mutex_unlock(&limits->lock);
     return wait;

@@ -20,12 +20,19 @@
 
 typedef struct auth_limits auth_limits_t;
 
-typedef enum { AUTH_LIMIT_GUEST, AUTH_LIMIT_SIGN_IN, AUTH_LIMIT_REFRESH } auth_limit_t;
+typedef enum {
+    AUTH_LIMIT_GUEST,
+    AUTH_LIMIT_SIGN_IN,
+    AUTH_LIMIT_REFRESH,
+    AUTH_LIMIT_FORGOT, /* by address of the network */
+    AUTH_LIMIT_MAIL,   /* by mail address: links that were asked for */
+    AUTH_LIMIT_EXPORT  /* by user */
+} auth_limit_t;
 
 auth_limits_t *auth_limits_create(bool enabled); /* NULL: no memory */
 void auth_limits_destroy(auth_limits_t *limits);
 
-/* Takes one request of that kind from the address's bucket. 0: go on; else: how many ms until the next is let through. */
+/* Takes one request of that kind from the bucket of `address` (or of whatever the kind counts by). 0: go on; else: how many ms until the next is let through. */
 int64_t auth_limit_take(auth_limits_t *limits, auth_limit_t limit, const char *address, int64_t now_ms);
 
 /* How long an account (its normalised address, whether it exists or not) must wait before the next try; 0: go on. */

@@ -12,23 +12,38 @@
 
 /* clang-format off */
 static const bc_route_t routes[] = {
-    {"POST", "/api/v1/auth/guest",    BC_ANYONE, auth_guest,    .fields = "transport:string"},
-    {"POST", "/api/v1/auth/register", BC_ANYONE, auth_register, .fields = "email:string! password:string! name:string! transport:string", .token = true},
-    {"POST", "/api/v1/auth/login",    BC_ANYONE, auth_login,    .fields = "email:string! password:string! cart:string transport:string", .token = true},
-    {"POST", "/api/v1/auth/refresh",  BC_ANYONE, auth_refresh,  .fields = "refresh_token:string"},
-    {"POST", "/api/v1/auth/logout",   BC_GUEST,  auth_logout,   .fields = "refresh_token:string"},
-    {"GET",  "/api/v1/me",            BC_GUEST,  auth_me,       .query = NULL},
-    {"GET",  "/.well-known/jwks.json", BC_ANYONE, auth_jwks,    .query = NULL},
+    {"POST",   "/api/v1/auth/guest",           BC_ANYONE,   auth_guest,       .fields = "transport:string"},
+    {"POST",   "/api/v1/auth/register",        BC_ANYONE,   auth_register,    .fields = "email:string! password:string! name:string! transport:string", .token = true},
+    {"POST",   "/api/v1/auth/login",           BC_ANYONE,   auth_login,       .fields = "email:string! password:string! cart:string transport:string", .token = true},
+    {"POST",   "/api/v1/auth/refresh",         BC_ANYONE,   auth_refresh,     .fields = "refresh_token:string"},
+    {"POST",   "/api/v1/auth/logout",          BC_GUEST,    auth_logout,      .fields = "refresh_token:string"},
+    {"POST",   "/api/v1/auth/password/forgot", BC_ANYONE,   auth_forgot,      .fields = "email:string!"},
+    {"POST",   "/api/v1/auth/password/reset",  BC_ANYONE,   auth_reset,       .fields = "token:string! password:string!"},
+    {"POST",   "/api/v1/auth/email/verify",    BC_ANYONE,   auth_verify,      .fields = "token:string!"},
+    {"GET",    "/api/v1/me",                   BC_GUEST,    auth_me,          .query = NULL},
+    {"PATCH",  "/api/v1/me",                   BC_CUSTOMER, auth_me_change,   .fields = "name:string about:string? language:string?"},
+    {"POST",   "/api/v1/me/password",          BC_CUSTOMER, auth_me_password, .fields = "password:string! new_password:string!"},
+    {"POST",   "/api/v1/me/email",             BC_CUSTOMER, auth_me_email,    .fields = "password:string! email:string!"},
+    {"POST",   "/api/v1/me/erase",             BC_CUSTOMER, auth_me_erase,    .fields = "password:string!"},
+    {"GET",    "/api/v1/me/export",            BC_CUSTOMER, auth_me_export,   .query = NULL},
+    {"GET",    "/api/v1/me/sessions",          BC_CUSTOMER, auth_sessions,    .query = "limit cursor"},
+    {"DELETE", "/api/v1/me/sessions/{id}",     BC_CUSTOMER, auth_session_end, .query = NULL},
+    {"GET",    "/api/v1/admin/users",          BC_ADMIN,    auth_users,       .query = "limit cursor email kind role disabled"},
+    {"PATCH",  "/api/v1/admin/users/{id}",     BC_ADMIN,    auth_user_change, .fields = "role:string disabled:bool"},
+    {"GET",    "/api/v1/admin/audit",          BC_ADMIN,    auth_audit,       .query = "limit cursor user"},
+    {"GET",    "/.well-known/jwks.json",       BC_ANYONE,   auth_jwks,        .query = NULL},
     {.method = NULL},
 };
 
 static const bc_route_t internal_routes[] = {
-    {"GET",  "/internal/feed/revocations", BC_INTERNAL, auth_feed,            .query = BC_FEED_QUERY},
-    {"POST", "/internal/admins",           BC_INTERNAL, auth_internal_admin,  .fields = "email:string! password:string!"},
-    {"POST", "/internal/keys/rotate",      BC_INTERNAL, auth_internal_rotate, .query = NULL},
-    {"GET",  BC_EVENTS_PATH,              BC_INTERNAL, auth_events, .query = BC_FEED_QUERY},
-    {"GET",  BC_DEAD_LETTERS_PATH,        BC_INTERNAL, auth_dead_letters, .query = BC_DEAD_LETTERS_QUERY},
-    {"POST", BC_DEAD_LETTERS_REPLAY_PATH, BC_INTERNAL, auth_dead_letters_replay, .fields = BC_DEAD_LETTERS_FIELDS},
+    {"GET",  "/internal/feed/revocations", BC_INTERNAL, auth_feed,                    .query = BC_FEED_QUERY},
+    {"GET",  BC_EVENTS_PATH,               BC_INTERNAL, auth_events,                  .query = BC_FEED_QUERY},
+    {"GET",  BC_DEAD_LETTERS_PATH,         BC_INTERNAL, auth_dead_letters,            .query = BC_DEAD_LETTERS_QUERY},
+    {"POST", BC_DEAD_LETTERS_REPLAY_PATH,  BC_INTERNAL, auth_dead_letters_replay,     .fields = BC_DEAD_LETTERS_FIELDS},
+    {"GET",  "/internal/users/{id}",       BC_INTERNAL, auth_internal_user,           .query = NULL},
+    {"POST", "/internal/admins",           BC_INTERNAL, auth_internal_admin,          .fields = "email:string! password:string!"},
+    {"POST", "/internal/admins/password",  BC_INTERNAL, auth_internal_admin_password, .fields = "email:string! password:string!"},
+    {"POST", "/internal/keys/rotate",      BC_INTERNAL, auth_internal_rotate,         .query = NULL},
     {.method = NULL},
 };
 /* clang-format on */
@@ -44,6 +59,12 @@ bool auth_limit_address(auth_t *auth, auth_limit_t limit, bc_request_t *request,
     bc_reply_problem(reply, "too-many-requests", NULL);
     bc_reply_retry_after(reply, wait_ms);
     return false;
+}
+
+void auth_committed(auth_t *auth) {
+    bc_feed_wake(auth->revocations);
+    bc_outbox_wake(auth->outbox);
+    if (auth->mailer != NULL) bc_mailer_wake(auth->mailer);
 }
 
 static bool read_feed(void *context, uint64_t after, int limit, json_t *items, uint64_t *position, bool *more) {
@@ -87,7 +108,8 @@ bool auth_open(const bc_config_t *config, const char *service_key, const volatil
 void auth_close(auth_t *auth) {
     if (auth == NULL) return;
     auth_keeper_stop(auth);
-    bc_outbox_destroy(auth->outbox);
+    if (auth->mailer != NULL) bc_mailer_destroy(auth->mailer);
+    if (auth->outbox != NULL) bc_outbox_destroy(auth->outbox);
     bc_feed_destroy(auth->revocations);
     auth_limits_destroy(auth->limits);
     auth_passwords_destroy(auth->passwords);
@@ -104,7 +126,8 @@ void auth_close(auth_t *auth) {
 static bool open_service(const bc_service_tools_t *tools, void **context) {
     auth_t *auth = NULL;
     if (!auth_open(tools->config, tools->service_key, tools->stopping, &auth)) return false;
-    if (!auth_keeper_start(auth)) {
+    auth->mailer = bc_mailer_create(tools->config, auth->db, NULL, NULL);
+    if (auth->mailer == NULL || !auth_keeper_start(auth)) {
         auth_close(auth);
         return false;
     }
@@ -117,6 +140,7 @@ static void stop_service(void *context) {
     bc_feed_wake(auth->revocations);
     bc_outbox_wake(auth->outbox);
     auth_keeper_stop(auth);
+    bc_mailer_stop(auth->mailer);
 }
 
 static void close_service(void *context) {

@@ -8,6 +8,7 @@
  * it is a token like any other. It is refused when a session of that id is stored already (registered, logged out) or the guest
  * was ended by a sign-in.
  */
+#include "services/auth/auth_agent.h"
 #include "services/auth/auth_service.h"
 
 #include "platform/bc_log.h"
@@ -38,8 +39,8 @@ static refresh_result_t use_stored(auth_t *auth, const unsigned char *hash, int6
     return REFRESH_REUSED;
 }
 
-static refresh_result_t use_first(auth_t *auth, const char *token, const unsigned char *hash, int64_t now_ms,
-                                  auth_refresh_t *found) {
+static refresh_result_t use_first(auth_t *auth, const bc_request_t *request, const char *token,
+                                  const unsigned char *hash, int64_t now_ms, auth_refresh_t *found) {
     cart_id_t user, session;
     int64_t issued_s = 0;
     auth_user_t row;
@@ -52,8 +53,9 @@ static refresh_result_t use_first(auth_t *auth, const char *token, const unsigne
         auth_store_put_guest(auth->db, &user, now_ms);
         row = (auth_user_t){.id = user, .kind = BC_KIND_GUEST, .role = BC_ROLE_CUSTOMER};
     }
-    if (!auth_store_put_session(auth->db, &session, &user, now_ms, now_ms + auth->refresh_life_ms, 0))
-        return REFRESH_REFUSED;
+    auth_session_t opened = {.id = session, .user = user, .expires_ms = now_ms + auth->refresh_life_ms};
+    auth_agent_name(bc_request_header(request, "User-Agent"), opened.agent);
+    if (!auth_store_put_session(auth->db, &opened, now_ms)) return REFRESH_REFUSED;
     auth_store_put_token(auth->db, hash, &session, expires_ms, now_ms);
     found->user = row;
     found->session = session;
@@ -75,8 +77,9 @@ void auth_refresh(bc_request_t *request, bc_reply_t *reply, void *context) {
         return;
     }
     int64_t now_ms = bc_time_ms();
-    refresh_result_t result = auth_store_token(auth->db, hash, &found) ? use_stored(auth, hash, now_ms, &found)
-                                                                       : use_first(auth, token, hash, now_ms, &found);
+    refresh_result_t result = auth_store_token(auth->db, hash, &found)
+                                  ? use_stored(auth, hash, now_ms, &found)
+                                  : use_first(auth, request, token, hash, now_ms, &found);
     if (result == REFRESH_REFUSED) {
         bool sound = bc_db_is_sound(auth->db);
         bc_db_rollback(auth->db);
@@ -103,7 +106,8 @@ void auth_refresh(bc_request_t *request, bc_reply_t *reply, void *context) {
         return;
     }
     bc_metric_add(&refreshed, 1);
-    auth_answer_pair(auth, reply, 200, &found.user, &found.session, next, transport, NULL);
+    auth_pair_t pair = {&found.user, &found.session, next, transport, now_ms};
+    auth_answer_pair(auth, reply, 200, &pair, NULL);
 }
 
 /* Whose session the token is of; false: nobody's. */

@@ -10,6 +10,7 @@
  * Order of a login's checks: limit of the address, delay of the account, password (the costly one), then the state of the account. An
  * unknown address takes the same way with a hash that nobody has, so neither answer nor time tells whether it exists.
  */
+#include "services/auth/auth_agent.h"
 #include "services/auth/auth_service.h"
 
 #include "platform/bc_log.h"
@@ -37,7 +38,8 @@ void auth_guest(bc_request_t *request, bc_reply_t *reply, void *context) {
     auth_user_t user = {.id = bc_random_id(), .kind = BC_KIND_GUEST, .role = BC_ROLE_CUSTOMER};
     cart_id_t session = bc_random_id();
     auth_refresh_text_guest(auth, &user.id, &session, bc_time_s(), refresh);
-    auth_answer_pair(auth, reply, 201, &user, &session, refresh, transport, NULL);
+    auth_pair_t pair = {&user, &session, refresh, transport, bc_time_ms()};
+    auth_answer_pair(auth, reply, 201, &pair, NULL);
     bc_metric_add(&guests, 1);
 }
 
@@ -56,10 +58,7 @@ static bool judge_registration(bc_request_t *request, bc_reply_t *reply, auth_us
                                "this is no e-mail address that we can take");
         good = false;
     }
-    if (!auth_password_acceptable(bc_request_string(request, "password"))) {
-        bc_reply_problem_field(reply, "not-acceptable-value", "password", "length", "8 to 200 characters are needed");
-        good = false;
-    }
+    if (!auth_judge_password(request, reply, "password")) good = false;
     if (!auth_name_acceptable(name)) {
         bc_reply_problem_field(reply, "not-acceptable-value", "name", "length",
                                "1 to 100 characters are needed, no control characters");
@@ -67,6 +66,7 @@ static bool judge_registration(bc_request_t *request, bc_reply_t *reply, auth_us
     } else {
         (void)snprintf(user->name, sizeof(user->name), "%s", name); /* fits: 100 code points of 4 bytes */
     }
+    (void)snprintf(user->language, sizeof(user->language), "%s", bc_language_tag(bc_request_language(request)));
     return good;
 }
 
@@ -90,6 +90,48 @@ static bool take_over_guest(auth_t *auth, const bc_claims_t *guest, int64_t now_
     return true;
 }
 
+/* A session that begins now. */
+static void fill_session(const auth_t *auth, const bc_request_t *request, cart_id_t user, auth_session_t *session) {
+    int64_t now_ms = bc_time_ms();
+    *session = (auth_session_t){.id = bc_random_id(),
+                                .user = user,
+                                .created_ms = now_ms,
+                                .used_ms = now_ms,
+                                .expires_ms = now_ms + auth->refresh_life_ms};
+    auth_agent_name(bc_request_header(request, "User-Agent"), session->agent);
+}
+
+/* One transaction: the guest's end, the customer, his session, the mail that asks him to prove his address. false: the problem is set. */
+static bool store_registration(auth_t *auth, const bc_claims_t *guest, const auth_user_t *user,
+                               const auth_session_t *session, char *refresh, bc_reply_t *reply) {
+    int64_t now_ms = session->created_ms;
+    auth_link_t link = {.kind = AUTH_LINK_VERIFY, .user = user->id};
+    (void)strcpy(link.email, user->email); /* of the same size */
+    if (bc_db_begin(auth->db) != BC_DB_OK) {
+        auth_answer_unavailable(reply);
+        return false;
+    }
+    if (guest != NULL && !take_over_guest(auth, guest, now_ms, reply)) {
+        bc_db_rollback(auth->db);
+        return false;
+    }
+    if (auth_store_put_customer(auth->db, user, now_ms) == BC_DB_CONSTRAINT) {
+        bc_db_rollback(auth->db);
+        bc_reply_problem(reply, "email-taken", NULL);
+        return false;
+    }
+    (void)auth_store_put_session(auth->db, session, now_ms); /* a fresh id: it is new */
+    auth_pair_store(auth, &session->id, now_ms, refresh);
+    auth_tell_event(auth, "user.registered", &user->id, NULL);
+    auth_tell_link(auth, &link, user->language, now_ms);
+    if (bc_db_commit(auth->db) != BC_DB_OK) {
+        auth_answer_unavailable(reply);
+        return false;
+    }
+    auth_committed(auth);
+    return true;
+}
+
 void auth_register(bc_request_t *request, bc_reply_t *reply, void *context) {
     auth_t *auth = context;
     const bc_claims_t *caller = bc_request_caller(request);
@@ -110,32 +152,13 @@ void auth_register(bc_request_t *request, bc_reply_t *reply, void *context) {
     }
     if (!hash_password(auth, bc_request_string(request, "password"), user.password_hash, reply)) return;
 
-    int64_t now_ms = bc_time_ms();
-    cart_id_t session = bc_random_id();
-    user.id = caller == NULL ? bc_random_id() : caller->user;
-    if (bc_db_begin(auth->db) != BC_DB_OK) {
-        auth_answer_unavailable(reply);
-        return;
-    }
-    if (caller != NULL && !take_over_guest(auth, caller, now_ms, reply)) {
-        bc_db_rollback(auth->db);
-        return;
-    }
-    if (auth_store_put_customer(auth->db, &user, now_ms) == BC_DB_CONSTRAINT) {
-        bc_db_rollback(auth->db);
-        bc_reply_problem(reply, "email-taken", NULL);
-        return;
-    }
-    (void)auth_store_put_session(auth->db, &session, &user.id, now_ms, now_ms + auth->refresh_life_ms,
-                                 0); /* a fresh id: it is new */
-    auth_pair_store(auth, &session, now_ms, refresh);
-    if (bc_db_commit(auth->db) != BC_DB_OK) {
-        auth_answer_unavailable(reply);
-        return;
-    }
-    if (caller != NULL) bc_feed_wake(auth->revocations);
+    auth_session_t session;
+    fill_session(auth, request, caller == NULL ? bc_random_id() : caller->user, &session);
+    user.id = session.user;
+    if (!store_registration(auth, caller, &user, &session, refresh, reply)) return;
     bc_metric_add(&registered, 1);
-    auth_answer_pair(auth, reply, 201, &user, &session, refresh, transport, NULL);
+    auth_pair_t pair = {&user, &session.id, refresh, transport, session.created_ms};
+    auth_answer_pair(auth, reply, 201, &pair, NULL);
 }
 
 /* --- login --- */
@@ -195,7 +218,13 @@ static bool check_password(auth_t *auth, bc_request_t *request, bc_reply_t *repl
 static bool end_guest(auth_t *auth, const auth_merge_t *merge, int64_t now_ms) {
     bool fresh = auth_store_put_merge(auth->db, merge, now_ms, now_ms + MERGE_RETRY_MS);
     auth_store_close_guest(auth->db, &merge->guest, now_ms);
-    auth_store_revoke_user(auth->db, &merge->guest, now_ms, auth->access_life_ms);
+    auth_store_end_sessions(auth->db, &merge->guest, now_ms);
+    (void)auth_store_revoke_tokens(auth->db, &merge->guest, now_ms, auth->access_life_ms); /* he gets no next one */
+    if (fresh) {
+        char id[CART_ID_CHARS + 1];
+        cart_id_format(BC_PREFIX_USER, &merge->guest, id);
+        auth_tell_event(auth, "user.merged", &merge->user, json_pack("{s:s}", "guest", id));
+    }
     return fresh;
 }
 
@@ -212,47 +241,85 @@ static json_t *try_merge(auth_t *auth, const auth_merge_t *merge) {
     return shown;
 }
 
+/* What changed between the look at the account and the transaction, as an answer. */
+static void answer_changed_account(auth_t *auth, const auth_user_t *seen, bc_reply_t *reply) {
+    auth_user_t now;
+    bc_db_enter(auth->db);
+    bool found = auth_store_user(auth->db, &seen->id, &now);
+    bc_db_leave(auth->db);
+    if (!found) {
+        auth_answer_unavailable(reply);
+    } else if (now.closed || strcmp(now.password_hash, seen->password_hash) != 0) {
+        bc_reply_problem(reply, now.closed == AUTH_DISABLED ? "account-disabled" : "bad-credentials", NULL);
+    } else {
+        auth_answer_unavailable(reply); /* another role: the same again will do */
+    }
+}
+
+typedef struct {
+    auth_user_t user;
+    auth_session_t session;
+    auth_merge_t merge;
+    bool with_guest, merge_is_fresh;
+    const char *rehashed; /* NULL: the hash stays */
+} login_t;
+
+/* One transaction: the session, the guest's end, the renewed hash. false: the answer is set. */
+static bool store_login(auth_t *auth, login_t *login, char *refresh, bc_reply_t *reply) {
+    int64_t now_ms = login->session.created_ms;
+    if (bc_db_begin(auth->db) != BC_DB_OK) {
+        auth_answer_unavailable(reply);
+        return false;
+    }
+    if (!auth_store_open_session(auth->db, &login->session, &login->user, now_ms)) {
+        bool sound = bc_db_is_sound(auth->db);
+        bc_db_rollback(auth->db);
+        if (sound) {
+            answer_changed_account(auth, &login->user, reply);
+        } else {
+            auth_answer_unavailable(reply);
+        }
+        return false;
+    }
+    if (login->with_guest) login->merge_is_fresh = end_guest(auth, &login->merge, now_ms);
+    if (login->rehashed != NULL) /* always: the session's statement has just seen this hash */
+        (void)auth_store_set_password(auth->db, &login->user.id, login->user.password_hash, login->rehashed, now_ms);
+    auth_pair_store(auth, &login->session.id, now_ms, refresh);
+    if (bc_db_commit(auth->db) != BC_DB_OK) {
+        auth_answer_unavailable(reply);
+        return false;
+    }
+    if (login->with_guest) auth_committed(auth);
+    return true;
+}
+
 void auth_login(bc_request_t *request, bc_reply_t *reply, void *context) {
     auth_t *auth = context;
     const bc_claims_t *caller = bc_request_caller(request);
     auth_transport_t transport;
-    auth_user_t user = {.kind = BC_KIND_GUEST};
-    auth_merge_t merge = {.attempts = 0};
-    bool outdated = false, fresh = false;
+    login_t login = {.user = {.kind = BC_KIND_GUEST}};
+    bool outdated = false;
     char refresh[AUTH_REFRESH_CHARS], rehashed[AUTH_HASH_BYTES] = "";
     if (!auth_limit_address(auth, AUTH_LIMIT_SIGN_IN, request, reply) ||
         !auth_transport_read(request, reply, &transport) ||
-        !read_mode(request, reply, merge.mode, sizeof(merge.mode)) ||
-        !check_password(auth, request, reply, &user, &outdated))
+        !read_mode(request, reply, login.merge.mode, sizeof(login.merge.mode)) ||
+        !check_password(auth, request, reply, &login.user, &outdated))
         return;
     /* The cost of hashes was changed: renewed now, the only time the password is known. Refused for lack of a place: next time. */
     if (outdated &&
-        auth_password_hash(auth->passwords, bc_request_string(request, "password"), rehashed) != AUTH_PASSWORD_OK)
-        outdated = false;
-
-    bool with_guest = caller != NULL && caller->kind == BC_KIND_GUEST;
-    int64_t now_ms = bc_time_ms();
-    cart_id_t session = bc_random_id();
-    if (bc_db_begin(auth->db) != BC_DB_OK) {
-        auth_answer_unavailable(reply);
-        return;
+        auth_password_hash(auth->passwords, bc_request_string(request, "password"), rehashed) == AUTH_PASSWORD_OK)
+        login.rehashed = rehashed;
+    fill_session(auth, request, login.user.id, &login.session);
+    login.with_guest = caller != NULL && caller->kind == BC_KIND_GUEST;
+    if (login.with_guest) {
+        login.merge.guest = caller->user;
+        login.merge.user = login.user.id;
     }
-    if (with_guest) {
-        merge.guest = caller->user;
-        merge.user = user.id;
-        fresh = end_guest(auth, &merge, now_ms);
-    }
-    if (outdated) auth_store_set_password(auth->db, &user.id, rehashed, now_ms);
-    (void)auth_store_put_session(auth->db, &session, &user.id, now_ms, now_ms + auth->refresh_life_ms,
-                                 0); /* a fresh id: it is new */
-    auth_pair_store(auth, &session, now_ms, refresh);
-    if (bc_db_commit(auth->db) != BC_DB_OK) {
-        auth_answer_unavailable(reply);
-        return;
-    }
-    if (with_guest) bc_feed_wake(auth->revocations);
+    if (!store_login(auth, &login, refresh, reply)) return;
     bc_metric_add(&logins, 1);
-    json_t *shown = fresh ? try_merge(auth, &merge)
-                          : json_pack("{s:s, s:[]}", "state", with_guest ? "already-merged" : "none", "lines");
-    auth_answer_pair(auth, reply, 200, &user, &session, refresh, transport, shown);
+    json_t *shown = login.merge_is_fresh
+                        ? try_merge(auth, &login.merge)
+                        : json_pack("{s:s, s:[]}", "state", login.with_guest ? "already-merged" : "none", "lines");
+    auth_pair_t pair = {&login.user, &login.session.id, refresh, transport, login.session.created_ms};
+    auth_answer_pair(auth, reply, 200, &pair, shown);
 }

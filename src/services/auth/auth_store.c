@@ -1,99 +1,49 @@
 #include "services/auth/auth_store.h"
 
-#include "platform/bc_events.h"
-
 #include <assert.h>
 #include <stdio.h>
 #include <string.h>
 
 #define MERGES_KEPT_MS (30LL * 24 * 3600 * 1000)
 
-const bc_migration_t auth_migrations[] = {
-    {"users, sessions, tokens, revocations, merges",
-     "CREATE TABLE users("
-     "  id " BC_SQL_ID " PRIMARY KEY NOT NULL,"
-     "  kind " BC_SQL_BIGINT " NOT NULL,"
-     "  role " BC_SQL_BIGINT " NOT NULL DEFAULT 0,"
-     "  email VARCHAR(254) UNIQUE,"
-     "  email_verified " BC_SQL_BIGINT " NOT NULL DEFAULT 0,"
-     "  name VARCHAR(100) NOT NULL DEFAULT '',"
-     "  password_hash VARCHAR(128) NOT NULL DEFAULT '',"
-     "  closed " BC_SQL_BIGINT " NOT NULL DEFAULT 0,"
-     "  created_ms " BC_SQL_BIGINT " NOT NULL,"
-     "  changed_ms " BC_SQL_BIGINT " NOT NULL);"
-     "CREATE TABLE sessions("
-     "  id " BC_SQL_ID " PRIMARY KEY NOT NULL,"
-     "  user_id " BC_SQL_ID " NOT NULL REFERENCES users(id),"
-     "  created_ms " BC_SQL_BIGINT " NOT NULL,"
-     "  used_ms " BC_SQL_BIGINT " NOT NULL,"
-     "  expires_ms " BC_SQL_BIGINT " NOT NULL,"
-     "  revoked_ms " BC_SQL_BIGINT " NOT NULL DEFAULT 0);"
-     "CREATE INDEX sessions_by_user ON sessions(user_id);"
-     "CREATE INDEX sessions_by_expiry ON sessions(expires_ms);"
-     "CREATE TABLE refresh_tokens("
-     "  hash " BC_SQL_BYTES " PRIMARY KEY NOT NULL,"
-     "  session_id " BC_SQL_ID " NOT NULL REFERENCES sessions(id),"
-     "  expires_ms " BC_SQL_BIGINT " NOT NULL,"
-     "  used_ms " BC_SQL_BIGINT " NOT NULL DEFAULT 0);"
-     "CREATE INDEX refresh_tokens_by_session ON refresh_tokens(session_id);"
-     "CREATE INDEX refresh_tokens_by_expiry ON refresh_tokens(expires_ms);"
-     "CREATE TABLE revocations("
-     "  position " BC_SQL_SERIAL ","
-     "  kind " BC_SQL_BIGINT " NOT NULL,"
-     "  subject " BC_SQL_ID " NOT NULL,"
-     "  issued_before_s " BC_SQL_BIGINT " NOT NULL,"
-     "  expires_s " BC_SQL_BIGINT " NOT NULL);"
-     "CREATE INDEX revocations_by_subject ON revocations(subject);"
-     "CREATE TABLE merges("
-     "  guest_id " BC_SQL_ID " PRIMARY KEY NOT NULL,"
-     "  user_id " BC_SQL_ID " NOT NULL,"
-     "  mode VARCHAR(8) NOT NULL,"
-     "  state " BC_SQL_BIGINT " NOT NULL DEFAULT 0,"
-     "  attempts " BC_SQL_BIGINT " NOT NULL DEFAULT 0,"
-     "  next_ms " BC_SQL_BIGINT " NOT NULL,"
-     "  created_ms " BC_SQL_BIGINT " NOT NULL,"
-     "  done_ms " BC_SQL_BIGINT " NOT NULL DEFAULT 0);"
-     "CREATE INDEX merges_due ON merges(state, next_ms);"},
-    {"events", BC_EVENTS_MIGRATION},
-    {NULL, NULL},
-};
-
 /* --- users --- */
 
-#define USER_COLUMNS       "u.id, u.kind, u.role, u.email, u.email_verified, u.name, u.password_hash, u.closed"
-#define USER_COLUMNS_COUNT 8
-
-static void copy_text(bc_statement_t *row, int column, char *text, size_t size) {
+void auth_store_copy_text(bc_statement_t *row, int column, char *text, size_t size) {
     const char *value = bc_column_text(row, column);
     (void)snprintf(text, size, "%s", value == NULL ? "" : value); /* never longer: it was judged before it was stored */
 }
 
-static void read_user(bc_statement_t *row, int at, auth_user_t *user) {
+void auth_store_read_user(bc_statement_t *row, int at, auth_user_t *user) {
     if (!bc_column_id(row, at, &user->id)) memset(&user->id, 0, sizeof(user->id)); /* the id of nobody */
     user->kind = bc_column_int(row, at + 1) == 1 ? BC_KIND_CUSTOMER : BC_KIND_GUEST;
     user->role = bc_column_int(row, at + 2) == 1 ? BC_ROLE_ADMIN : BC_ROLE_CUSTOMER;
-    copy_text(row, at + 3, user->email, sizeof(user->email));
+    auth_store_copy_text(row, at + 3, user->email, sizeof(user->email));
     user->email_verified = bc_column_int(row, at + 4) != 0;
-    copy_text(row, at + 5, user->name, sizeof(user->name));
-    copy_text(row, at + 6, user->password_hash, sizeof(user->password_hash));
-    user->closed = bc_column_int(row, at + 7) != 0;
+    auth_store_copy_text(row, at + 5, user->name, sizeof(user->name));
+    auth_store_copy_text(row, at + 6, user->password_hash, sizeof(user->password_hash));
+    int64_t closed = bc_column_int(row, at + 7);
+    user->closed = closed >= AUTH_OPEN && closed <= AUTH_ERASED ? (auth_closed_t)closed : AUTH_DISABLED;
+    auth_store_copy_text(row, at + 8, user->about, sizeof(user->about));
+    auth_store_copy_text(row, at + 9, user->language, sizeof(user->language));
+    user->tokens_from_s = bc_column_int(row, at + 10);
+    user->created_ms = bc_column_int(row, at + 11);
 }
 
 static bool one_user(bc_statement_t *statement, auth_user_t *user) {
     bool found = bc_step(statement) == BC_DB_ROW;
-    if (found) read_user(statement, 0, user);
+    if (found) auth_store_read_user(statement, 0, user);
     bc_statement_done(statement);
     return found;
 }
 
 bool auth_store_user(bc_db_t *db, const cart_id_t *id, auth_user_t *user) {
-    bc_statement_t *statement = bc_db_prepare(db, "SELECT " USER_COLUMNS " FROM users u WHERE u.id = ?");
+    bc_statement_t *statement = bc_db_prepare(db, "SELECT " AUTH_USER_COLUMNS " FROM users u WHERE u.id = ?");
     bc_bind_id(statement, 1, id);
     return one_user(statement, user);
 }
 
 bool auth_store_user_by_email(bc_db_t *db, const char *email, auth_user_t *user) {
-    bc_statement_t *statement = bc_db_prepare(db, "SELECT " USER_COLUMNS " FROM users u WHERE u.email = ?");
+    bc_statement_t *statement = bc_db_prepare(db, "SELECT " AUTH_USER_COLUMNS " FROM users u WHERE u.email = ?");
     bc_bind_text(statement, 1, email);
     return one_user(statement, user);
 }
@@ -101,18 +51,19 @@ bool auth_store_user_by_email(bc_db_t *db, const char *email, auth_user_t *user)
 bc_db_result_t auth_store_put_customer(bc_db_t *db, const auth_user_t *user, int64_t now_ms) {
     assert(user->kind == BC_KIND_CUSTOMER);
     bc_statement_t *statement =
-        bc_db_prepare(db, "INSERT INTO users(id, kind, role, email, name, password_hash, created_ms, changed_ms) "
-                          "VALUES(?, 1, ?, ?, ?, ?, ?, ?)" BC_SQL_UPSERT(
+        bc_db_prepare(db, "INSERT INTO users(id, kind, role, email, name, password_hash, language, created_ms, "
+                          "changed_ms) VALUES(?, 1, ?, ?, ?, ?, ?, ?, ?)" BC_SQL_UPSERT(
                               "id") "kind = 1, role = excluded.role, email = excluded.email, "
                                     "name = excluded.name, password_hash = excluded.password_hash, "
-                                    "changed_ms = excluded.changed_ms");
+                                    "language = excluded.language, changed_ms = excluded.changed_ms");
     bc_bind_id(statement, 1, &user->id);
     bc_bind_int(statement, 2, user->role == BC_ROLE_ADMIN);
     bc_bind_text(statement, 3, user->email);
     bc_bind_text(statement, 4, user->name);
     bc_bind_text(statement, 5, user->password_hash);
-    bc_bind_int(statement, 6, now_ms);
+    bc_bind_text(statement, 6, user->language);
     bc_bind_int(statement, 7, now_ms);
+    bc_bind_int(statement, 8, now_ms);
     return bc_run(statement);
 }
 
@@ -135,27 +86,45 @@ void auth_store_close_guest(bc_db_t *db, const cart_id_t *id, int64_t now_ms) {
     (void)bc_run(statement);
 }
 
-void auth_store_set_password(bc_db_t *db, const cart_id_t *id, const char *hash, int64_t now_ms) {
-    bc_statement_t *statement = bc_db_prepare(db, "UPDATE users SET password_hash = ?, changed_ms = ? WHERE id = ?");
+bool auth_store_set_password(bc_db_t *db, const cart_id_t *id, const char *old_hash, const char *hash, int64_t now_ms) {
+    bc_statement_t *statement = bc_db_prepare(
+        db, "UPDATE users SET password_hash = ?, changed_ms = ? WHERE id = ? AND closed = 0 AND password_hash = ?");
     bc_bind_text(statement, 1, hash);
     bc_bind_int(statement, 2, now_ms);
     bc_bind_id(statement, 3, id);
-    (void)bc_run(statement);
+    bc_bind_text(statement, 4, old_hash);
+    return bc_run(statement) == BC_DB_DONE && bc_db_changes(db) == 1;
 }
 
 /* --- sessions and revocations --- */
 
-bool auth_store_put_session(bc_db_t *db, const cart_id_t *session, const cart_id_t *user, int64_t now_ms,
-                            int64_t expires_ms, int64_t revoked_ms) {
-    bc_statement_t *statement =
-        bc_db_prepare(db, BC_SQL_INSERT_IGNORE
-                      "sessions(id, user_id, created_ms, used_ms, expires_ms, revoked_ms) VALUES(?, ?, ?, ?, ?, ?)");
-    bc_bind_id(statement, 1, session);
-    bc_bind_id(statement, 2, user);
+bool auth_store_put_session(bc_db_t *db, const auth_session_t *session, int64_t now_ms) {
+    bc_statement_t *statement = bc_db_prepare(
+        db, BC_SQL_INSERT_IGNORE
+        "sessions(id, user_id, created_ms, used_ms, expires_ms, revoked_ms, agent) VALUES(?, ?, ?, ?, ?, 0, ?)");
+    bc_bind_id(statement, 1, &session->id);
+    bc_bind_id(statement, 2, &session->user);
     bc_bind_int(statement, 3, now_ms);
     bc_bind_int(statement, 4, now_ms);
-    bc_bind_int(statement, 5, expires_ms);
-    bc_bind_int(statement, 6, revoked_ms);
+    bc_bind_int(statement, 5, session->expires_ms);
+    bc_bind_text(statement, 6, session->agent);
+    return bc_run(statement) == BC_DB_DONE && bc_db_changes(db) == 1;
+}
+
+bool auth_store_open_session(bc_db_t *db, const auth_session_t *session, const auth_user_t *user, int64_t now_ms) {
+    assert(cart_id_equal(&session->user, &user->id));
+    bc_statement_t *statement =
+        bc_db_prepare(db, "INSERT INTO sessions(id, user_id, created_ms, used_ms, expires_ms, revoked_ms, agent) "
+                          "SELECT ?, u.id, ?, ?, ?, 0, ? FROM users u "
+                          "WHERE u.id = ? AND u.closed = 0 AND u.role = ? AND u.password_hash = ?");
+    bc_bind_id(statement, 1, &session->id);
+    bc_bind_int(statement, 2, now_ms);
+    bc_bind_int(statement, 3, now_ms);
+    bc_bind_int(statement, 4, session->expires_ms);
+    bc_bind_text(statement, 5, session->agent);
+    bc_bind_id(statement, 6, &user->id);
+    bc_bind_int(statement, 7, user->role == BC_ROLE_ADMIN);
+    bc_bind_text(statement, 8, user->password_hash);
     return bc_run(statement) == BC_DB_DONE && bc_db_changes(db) == 1;
 }
 
@@ -199,14 +168,51 @@ void auth_store_revoke_session(bc_db_t *db, const cart_id_t *session, const cart
     put_revocation(db, 0, session, 0, revocation_end_s(now_ms, life_ms));
 }
 
-void auth_store_revoke_user(bc_db_t *db, const cart_id_t *user, int64_t now_ms, int64_t life_ms) {
+int64_t auth_store_revoke_tokens(bc_db_t *db, const cart_id_t *user, int64_t now_ms, int64_t life_ms) {
+    /* Times in tokens are whole seconds: one issued earlier in this second must not slip through. */
+    int64_t from_s = now_ms / 1000 + 1;
+    put_revocation(db, 1, user, from_s, revocation_end_s(now_ms, life_ms));
+    return from_s;
+}
+
+void auth_store_end_sessions(bc_db_t *db, const cart_id_t *user, int64_t now_ms) {
     bc_statement_t *statement =
         bc_db_prepare(db, "UPDATE sessions SET revoked_ms = ? WHERE user_id = ? AND revoked_ms = 0");
     bc_bind_int(statement, 1, now_ms);
     bc_bind_id(statement, 2, user);
     (void)bc_run(statement);
-    /* Times in tokens are whole seconds: one issued earlier in this second must not slip through. */
-    put_revocation(db, 1, user, now_ms / 1000 + 1, revocation_end_s(now_ms, life_ms));
+}
+
+void auth_store_end_other_sessions(bc_db_t *db, const cart_id_t *user, const cart_id_t *kept, int64_t now_ms,
+                                   int64_t life_ms) {
+    /* One that was not used for longer than an access token lives has none left to speak of. */
+    bc_statement_t *statement =
+        bc_db_prepare(db, "INSERT INTO revocations(kind, subject, issued_before_s, expires_s) SELECT 0, id, 0, ? FROM "
+                          "sessions WHERE user_id = ? AND revoked_ms = 0 AND id <> ? AND used_ms > ?");
+    bc_bind_int(statement, 1, revocation_end_s(now_ms, life_ms));
+    bc_bind_id(statement, 2, user);
+    bc_bind_id(statement, 3, kept);
+    bc_bind_int(statement, 4, now_ms - life_ms - 2 * BC_TOKEN_LEEWAY_S * 1000 - 1000);
+    (void)bc_run(statement);
+    statement =
+        bc_db_prepare(db, "UPDATE sessions SET revoked_ms = ? WHERE user_id = ? AND revoked_ms = 0 AND id <> ?");
+    bc_bind_int(statement, 1, now_ms);
+    bc_bind_id(statement, 2, user);
+    bc_bind_id(statement, 3, kept);
+    (void)bc_run(statement);
+}
+
+bool auth_store_end_session(bc_db_t *db, const cart_id_t *session, const cart_id_t *user, int64_t now_ms,
+                            int64_t life_ms) {
+    bc_statement_t *statement = bc_db_prepare(
+        db, "UPDATE sessions SET revoked_ms = ? WHERE id = ? AND user_id = ? AND revoked_ms = 0 AND expires_ms > ?");
+    bc_bind_int(statement, 1, now_ms);
+    bc_bind_id(statement, 2, session);
+    bc_bind_id(statement, 3, user);
+    bc_bind_int(statement, 4, now_ms);
+    if (bc_run(statement) != BC_DB_DONE || bc_db_changes(db) != 1) return false;
+    put_revocation(db, 0, session, 0, revocation_end_s(now_ms, life_ms));
+    return true;
 }
 
 bool auth_store_is_revoked(bc_db_t *db, const bc_claims_t *claims) {
@@ -272,17 +278,17 @@ void auth_store_put_token(bc_db_t *db, const unsigned char hash[AUTH_TOKEN_HASH_
 }
 
 bool auth_store_token(bc_db_t *db, const unsigned char hash[AUTH_TOKEN_HASH_BYTES], auth_refresh_t *found) {
-    bc_statement_t *statement =
-        bc_db_prepare(db, "SELECT " USER_COLUMNS ", s.id, s.revoked_ms, t.used_ms, t.expires_ms FROM refresh_tokens t "
-                          "JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id WHERE t.hash = ?");
+    bc_statement_t *statement = bc_db_prepare(
+        db, "SELECT " AUTH_USER_COLUMNS ", s.id, s.revoked_ms, t.used_ms, t.expires_ms FROM refresh_tokens t "
+            "JOIN sessions s ON s.id = t.session_id JOIN users u ON u.id = s.user_id WHERE t.hash = ?");
     bc_bind_bytes(statement, 1, hash, AUTH_TOKEN_HASH_BYTES);
     bool got = bc_step(statement) == BC_DB_ROW;
     if (got) {
-        read_user(statement, 0, &found->user);
-        got = bc_column_id(statement, USER_COLUMNS_COUNT, &found->session);
-        found->session_revoked_ms = bc_column_int(statement, USER_COLUMNS_COUNT + 1);
-        found->token_used_ms = bc_column_int(statement, USER_COLUMNS_COUNT + 2);
-        found->token_expires_ms = bc_column_int(statement, USER_COLUMNS_COUNT + 3);
+        auth_store_read_user(statement, 0, &found->user);
+        got = bc_column_id(statement, AUTH_USER_COLUMNS_COUNT, &found->session);
+        found->session_revoked_ms = bc_column_int(statement, AUTH_USER_COLUMNS_COUNT + 1);
+        found->token_used_ms = bc_column_int(statement, AUTH_USER_COLUMNS_COUNT + 2);
+        found->token_expires_ms = bc_column_int(statement, AUTH_USER_COLUMNS_COUNT + 3);
     }
     bc_statement_done(statement);
     return got;
@@ -339,7 +345,7 @@ int auth_store_due_merges(bc_db_t *db, int64_t now_ms, auth_merge_t *merges, int
         }
         auth_merge_t *merge = &merges[count];
         if (!bc_column_id(statement, 0, &merge->guest) || !bc_column_id(statement, 1, &merge->user)) continue;
-        copy_text(statement, 2, merge->mode, sizeof(merge->mode));
+        auth_store_copy_text(statement, 2, merge->mode, sizeof(merge->mode));
         merge->attempts = (int)bc_column_int(statement, 3);
         count++;
     }
@@ -349,18 +355,29 @@ int auth_store_due_merges(bc_db_t *db, int64_t now_ms, auth_merge_t *merges, int
 
 /* --- tidying --- */
 
-void auth_store_tidy(bc_db_t *db, int64_t now_ms) {
-    bc_statement_t *statement = bc_db_prepare(db, "DELETE FROM refresh_tokens WHERE expires_ms < ?");
-    bc_bind_int(statement, 1, now_ms);
-    (void)bc_run(statement);
-    statement = bc_db_prepare(
-        db, "DELETE FROM sessions WHERE expires_ms < ? AND id NOT IN (SELECT session_id FROM refresh_tokens)");
-    bc_bind_int(statement, 1, now_ms);
-    (void)bc_run(statement);
-    statement = bc_db_prepare(db, "DELETE FROM revocations WHERE expires_s < ?");
-    bc_bind_int(statement, 1, now_ms / 1000);
-    (void)bc_run(statement);
-    statement = bc_db_prepare(db, "DELETE FROM merges WHERE state = 1 AND done_ms < ?");
-    bc_bind_int(statement, 1, now_ms - MERGES_KEPT_MS);
-    (void)bc_run(statement);
+void auth_store_tidy(bc_db_t *db, int64_t now_ms, int64_t refresh_life_ms) {
+    static const char *const deletions[] = {
+        "DELETE FROM refresh_tokens WHERE expires_ms < ?",
+        "DELETE FROM sessions WHERE expires_ms < ? AND id NOT IN (SELECT session_id FROM refresh_tokens)",
+        "DELETE FROM revocations WHERE expires_s < ?",
+        "DELETE FROM merges WHERE state = 1 AND done_ms < ?",
+        "DELETE FROM links WHERE expires_ms < ?",
+        "DELETE FROM audit WHERE at_ms < ?",
+        /* A guest that has ended: his row only said that no old token of his may come back; none lives any more. */
+        "DELETE FROM users WHERE kind = 0 AND closed = 1 AND changed_ms < ? AND NOT EXISTS "
+        "(SELECT 1 FROM sessions s WHERE s.user_id = users.id)",
+    };
+    const int64_t before[] = {now_ms,
+                              now_ms,
+                              now_ms / 1000,
+                              now_ms - MERGES_KEPT_MS,
+                              now_ms,
+                              now_ms - AUTH_AUDIT_KEPT_MS,
+                              now_ms - 2 * refresh_life_ms};
+    _Static_assert(sizeof(before) / sizeof(before[0]) == sizeof(deletions) / sizeof(deletions[0]), "one for each");
+    for (size_t i = 0; i < sizeof(before) / sizeof(before[0]); i++) {
+        bc_statement_t *statement = bc_db_prepare(db, deletions[i]);
+        bc_bind_int(statement, 1, before[i]);
+        (void)bc_run(statement);
+    }
 }

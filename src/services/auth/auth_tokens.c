@@ -28,15 +28,25 @@ bool auth_transport_read(bc_request_t *request, bc_reply_t *reply, auth_transpor
     return true;
 }
 
+/* Whether `origin` is the shop's own: scheme, host and port of BOOKCART_PUBLIC_URL, or of the listener when there is none. Browsers leave
+ * a scheme's own port out. */
 static bool own_origin(const auth_t *auth, const char *origin) {
-    char own[300];
+    char own[BC_CONFIG_VALUE_MAX + 16];
     const char *url = bc_config_text(auth->config, BC_PUBLIC_URL);
-    if (url[0] == '\0') {
-        (void)snprintf(own, sizeof(own), "http://%s",
-                       bc_config_text(auth->config, BC_LISTEN)); /* a listener is short */
-        url = own;
+    if (url[0] != '\0') {
+        (void)snprintf(own, sizeof(own), "%s", url); /* a setting fits */
+    } else {
+        bool tls = bc_config_text(auth->config, BC_TLS_CERT)[0] != '\0';
+        (void)snprintf(own, sizeof(own), "%s://%s", tls ? "https" : "http", bc_config_text(auth->config, BC_LISTEN));
     }
-    return origin != NULL && strcasecmp(origin, url) == 0;
+    char *host = strstr(own, "://");
+    if (origin == NULL || host == NULL) return false;
+    host += 3;
+    host[strcspn(host, "/")] = '\0';
+    const char *plain_port = strncasecmp(own, "https:", 6) == 0 ? ":443" : ":80";
+    size_t length = strlen(host), port = strlen(plain_port);
+    if (length > port && strcmp(host + length - port, plain_port) == 0) host[length - port] = '\0';
+    return strcasecmp(origin, own) == 0;
 }
 
 const char *auth_refresh_take(auth_t *auth, bc_request_t *request, bc_reply_t *reply, auth_transport_t *transport) {
@@ -91,25 +101,26 @@ json_t *auth_user_json(const auth_user_t *user) {
                      user->email_verified, "name", guest ? NULL : user->name);
 }
 
-void auth_answer_pair(auth_t *auth, bc_reply_t *reply, int status, const auth_user_t *user, const cart_id_t *session,
-                      const char *refresh, auth_transport_t transport, json_t *cart_merge) {
+void auth_answer_pair(auth_t *auth, bc_reply_t *reply, int status, const auth_pair_t *pair, json_t *cart_merge) {
     char token[BC_TOKEN_MAX + 1];
-    int64_t now_s = bc_time_s();
-    bc_claims_t claims = {.user = user->id,
-                          .session = *session,
+    int64_t now_s = pair->now_ms / 1000;
+    if (now_s < pair->user->tokens_from_s) now_s = pair->user->tokens_from_s; /* a second ahead at most */
+    bc_claims_t claims = {.user = pair->user->id,
+                          .session = *pair->session,
                           .issued_s = now_s,
                           .expires_s = now_s + auth->access_life_ms / 1000,
-                          .kind = user->kind,
-                          .role = user->role};
+                          .kind = pair->user->kind,
+                          .role = pair->user->role};
     if (!bc_token_issue(auth->issuer, "at+jwt", &claims, token)) {
         json_decref(cart_merge);
         auth_answer_unavailable(reply);
         return;
     }
-    if (transport == AUTH_BY_COOKIE) set_cookie(reply, refresh, auth->refresh_life_ms / 1000);
+    bool by_cookie = pair->transport == AUTH_BY_COOKIE;
+    if (by_cookie) set_cookie(reply, pair->refresh, auth->refresh_life_ms / 1000);
     bc_reply_json(reply, status,
                   json_pack("{s:s, s:s, s:I, s:s*, s:o, s:o*}", "access_token", token, "token_type", "Bearer",
                             "expires_in", (json_int_t)(auth->access_life_ms / 1000), "refresh_token",
-                            transport == AUTH_BY_COOKIE ? NULL : refresh, "user", auth_user_json(user), "cart_merge",
+                            by_cookie ? NULL : pair->refresh, "user", auth_user_json(pair->user), "cart_merge",
                             cart_merge));
 }

@@ -83,7 +83,7 @@ static void a_login_merges_the_guests_cart_once_and_ends_the_guest(void **state)
         post("/api/v1/auth/login", member(&guest, "access_token"),
              json_pack("{s:s, s:s, s:s}", "email", "emma@example.com", "password", "correct horse", "cart", "sum"));
     assert_int_equal(login.status, 200);
-    assert_int_equal(statements_of(&login), 9);
+    assert_int_equal(statements_of(&login), 10);
     assert_string_equal(member(&login, "cart_merge.state"), "merged");
     assert_int_equal(json_array_size(json_object_get(json_object_get(login.body, "cart_merge"), "lines")), 1);
     char wanted[256];
