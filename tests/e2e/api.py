@@ -1,10 +1,13 @@
-"""A small client of the public API."""
+"""A small client of the public API. Every answer is held against the contract (contract.py)."""
 
 import base64
 import json
+import re
 import socket
 
 import httpx
+
+import contract
 
 
 def segment(part: str) -> bytes:
@@ -121,9 +124,14 @@ class Raw:
     def __init__(self, url: str):
         host, port = url.split("//", 1)[1].rsplit(":", 1)
         self.socket = socket.create_connection((host.strip("[]"), int(port)), timeout=20)
+        self.asked: list[tuple[str, str]] = []  # method and target of what was sent in one piece and is not answered yet
 
     def send(self, data: bytes | str) -> "Raw":
-        self.socket.sendall(data if isinstance(data, bytes) else data.encode())
+        data = data if isinstance(data, bytes) else data.encode()
+        first = re.match(rb"([A-Z]+) (/[!-~]*) HTTP/1\.[01]\r\n", data)
+        if first is not None and b"\r\n\r\n" in data and data.count(b" HTTP/1.") == 1:
+            self.asked.append((first[1].decode(), first[2].decode()))
+        self.socket.sendall(data)
         return self
 
     def answer(self) -> tuple[int, dict[str, str], bytes]:
@@ -146,7 +154,10 @@ class Raw:
         else:
             while got := self.socket.recv(65536):
                 body += got
-        return int(first.split()[1]), headers, body
+        status = int(first.split()[1])
+        if self.asked:
+            contract.check(*self.asked.pop(0), status, headers, body)
+        return status, headers, body
 
     def close(self) -> None:
         self.socket.close()

@@ -8,8 +8,10 @@ import subprocess
 import pytest
 
 import api
+import contract
 from shop import Shop
 
+contract.install()
 shops: list[Shop] = []
 
 
@@ -104,3 +106,26 @@ def pytest_runtest_makereport(item, call):
         for made in shops:
             title = f"shop {made.url} (operations {made.operations}, data {made.data})"
             report.sections.append((title, made.tail(80)))
+
+
+def fail_for_violations(outcome, phase: str) -> None:
+    """What an answer of this phase did against the contract fails the test, unless it failed for another reason already."""
+    found = contract.take_violations()
+    if found and outcome.excinfo is None:
+        listed = "\n".join(found[:20])
+        outcome.force_exception(AssertionError(f"{len(found)} answers in {phase} are not what api/openapi.yaml says:\n{listed}"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_setup():
+    fail_for_violations((yield), "setup")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_call():
+    fail_for_violations((yield), "the test")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_teardown():
+    fail_for_violations((yield), "teardown")
