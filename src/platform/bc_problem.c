@@ -15,6 +15,7 @@ static const bc_problem_t table[] = {
     {"unauthorized", 401, {"A valid token is needed", "Un jeton valide est nécessaire", "Необходим е валиден токен"}},
     {"bad-credentials", 401, {"E-mail or password is wrong", "Adresse électronique ou mot de passe incorrect", "Грешен имейл или парола"}},
     {"bad-refresh-token", 401, {"The refresh token is not valid", "Le jeton de rafraîchissement n'est pas valide", "Токенът за подновяване е невалиден"}},
+    {"payment-declined", 402, {"The payment was declined", "Le paiement a été refusé", "Плащането беше отказано"}},
     {"forbidden", 403, {"Not allowed", "Non autorisé", "Не е разрешено"}},
     {"registration-required", 403, {"Please register first", "Veuillez d'abord vous inscrire", "Първо се регистрирайте"}},
     {"account-disabled", 403, {"The account is disabled", "Le compte est désactivé", "Профилът е изключен"}},
