@@ -9,6 +9,7 @@
 #include "platform/bc_log.h"
 #include "platform/bc_mail_message.h"
 #include "platform/bc_mail_send.h"
+#include "platform/bc_rates.h"
 #include "platform/bc_secret.h"
 
 #include <arpa/inet.h>
@@ -41,14 +42,15 @@ typedef enum {
     ORIGINS,
     PROXIES,
     WEBHOOKS,
+    RATES,
     STORE,
     ADDRESS
 } kind_t;
 
 static const char *const kind_words[] = {
-    "text",        "path",     "number", "size",    "duration",          "yes or no", "ADDR:PORT or unix:/path",
-    "log level",   "ISO 4217", "URL",    "origins", "addresses or CIDR", "words",     "store",
-    "mail address"};
+    "text",      "path",        "number", "size",    "duration",          "yes or no", "ADDR:PORT or unix:/path",
+    "log level", "ISO 4217",    "URL",    "origins", "addresses or CIDR", "words",     "rates",
+    "store",     "mail address"};
 
 typedef struct {
     const char *name;
@@ -109,6 +111,13 @@ static const row_t table[BC_KEY_COUNT] = {
 
     [BC_EVENTS_KEEP] = {"BOOKCART_EVENTS_KEEP", DURATION, "30d", 1 * H, 365 * DAY, false, "events and the ids of those applied are kept so long"},
     [BC_FAULTS]      = {"BOOKCART_FAULTS", TEXT, "", 0, 0, false, "points at which a test lets the program fail: POINT=kill|fail[@N], …; only when every listener is on loopback"},
+
+    [BC_SHIPPING] = {"BOOKCART_SHIPPING", RATES, "BG: standard=490 express=990; AT, BE, DE, ES, FR, GR, HR, HU, IT, LU, NL, PL, PT, RO, SI: standard=990 express=1990; *: standard=1990", 0, 0, false, "where is delivered to and how: COUNTRIES: METHOD=PRICE …; minor units, * is every other country"},
+    [BC_TAX]      = {"BOOKCART_TAX", RATES, "AT=1000 BE=600 BG=900 DE=700 ES=400 FR=550 GR=600 HR=500 HU=500 IT=400 LU=300 NL=900 PL=500 PT=600 RO=1100 SI=500 *=0", 0, 0, false, "tax on books and their shipping by country, in basis points; * is every other country"},
+    [BC_TAX_INCLUDED] = {"BOOKCART_TAX_INCLUDED", FLAG, "yes", 0, 0, false, "prices hold the tax already; no: it is added"},
+    [BC_ORDER_HOLD]   = {"BOOKCART_ORDER_HOLD", DURATION, "15m", 1 * S, 1 * DAY, false, "an order that is not paid keeps its stock so long, then it expires"},
+    [BC_PAYMENT_RECONCILE] = {"BOOKCART_PAYMENT_RECONCILE", DURATION, "30s", 50, 1 * H, false, "what is in doubt between shop and payment provider is asked about after so long, then in growing steps"},
+    [BC_PAYMENT_TIMEOUT]   = {"BOOKCART_PAYMENT_TIMEOUT", DURATION, "10s", 100, 1 * MIN, false, "longest call of the payment provider, retries included"},
 
     [BC_SAMPLE_CATALOGUE] = {"BOOKCART_SAMPLE_CATALOGUE", FLAG, "no", 0, 0, false, "an empty library imports BOOKCART_SAMPLE_FILE at its start"},
     [BC_SAMPLE_FILE]      = {"BOOKCART_SAMPLE_FILE", PATH, "", 0, 0, false, "CSV catalogue for an empty library"},
@@ -413,6 +422,8 @@ static const char *judge(bc_key_t key, const char *text, int64_t *number) {
         return judge_proxies(text);
     case WEBHOOKS:
         return judge_webhooks(text);
+    case RATES:
+        return key == BC_TAX ? bc_tax_judge(text) : bc_shipping_judge(text);
     case STORE:
         return key == BC_MAIL && strcmp(text, "files:") != 0 ? bc_mail_smtp_parse(text, &mail_server)
                                                              : judge_store(key, text);

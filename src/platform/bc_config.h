@@ -74,6 +74,13 @@ typedef enum {
     BC_EVENTS_KEEP, /* duration: events and inbox entries are kept so long */
     BC_FAULTS,      /* text: bc_fault.h; loopback only */
 
+    BC_SHIPPING,          /* text: bc_rates.h */
+    BC_TAX,               /* text: bc_rates.h */
+    BC_TAX_INCLUDED,      /* flag: prices hold the tax */
+    BC_ORDER_HOLD,        /* duration: an unpaid order keeps its stock so long */
+    BC_PAYMENT_RECONCILE, /* duration: what is in doubt is asked about so often at first */
+    BC_PAYMENT_TIMEOUT,   /* duration: one call of the payment provider */
+
     BC_SAMPLE_CATALOGUE, /* flag: an empty library imports BC_SAMPLE_FILE at its start */
     BC_SAMPLE_FILE,      /* path: a CSV catalogue */
 

@@ -1,6 +1,7 @@
 /* Settings judged together, once every one has its value: what cannot work beside what. Called by bc_config_finish only. */
 #include "platform/bc_config_internal.h"
 
+#include "platform/bc_rates.h"
 #include "platform/bc_secret.h"
 
 #include <string.h>
@@ -95,6 +96,8 @@ bool bc_config_judge_together(const bc_config_t *config, char reason[BC_CONFIG_R
         return bc_config_refuse(reason, "%s: BOOKCART_FAULTS: is for tests and refused while %s is not on loopback",
                                 bc_config_origin(config, BC_FAULTS), open);
     if (!judge_payments(config, open, reason)) return false;
+    const char *rates = bc_rates_judge(bc_config_text(config, BC_SHIPPING), bc_config_text(config, BC_TAX));
+    if (rates != NULL) return bc_config_refuse(reason, "%s: BOOKCART_TAX: %s", bc_config_origin(config, BC_TAX), rates);
     bool cert = bc_config_text(config, BC_TLS_CERT)[0] != '\0', key = bc_config_text(config, BC_TLS_KEY)[0] != '\0';
     if (cert != key)
         return bc_config_refuse(

@@ -20,7 +20,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BC_DB_STATEMENTS_MAX 128
+#define BC_DB_STATEMENTS_MAX 256
 
 typedef struct bc_db bc_db_t;
 typedef struct bc_statement bc_statement_t;
@@ -94,5 +94,8 @@ void bc_db_count_reset(void);
 #define BC_SQL_BYTES         "BLOB"                                 /* MySQL: VARBINARY(255) */
 #define BC_SQL_BIGINT        "INTEGER"                              /* MySQL: BIGINT */
 #define BC_SQL_SERIAL        "INTEGER PRIMARY KEY AUTOINCREMENT"    /* MySQL: BIGINT PRIMARY KEY AUTO_INCREMENT */
+/* A parameter's JSON array as rows with a column `value`: `FROM " BC_SQL_EACH("?2") " AS j`, its members as `j.value ->> '$.book'`. So a
+ * statement's number does not grow with the lines of an order. MySQL: JSON_TABLE(param, '$[*]' COLUMNS(value JSON PATH '$')) */
+#define BC_SQL_EACH(param)   "json_each(" param ")"
 
 #endif
