@@ -113,7 +113,7 @@
     "  state " BC_SQL_BIGINT " NOT NULL,"  /* provider_refund_state_t */                                               \
     "  amount_minor " BC_SQL_BIGINT " NOT NULL,"                                                                       \
     "  currency VARCHAR(3) NOT NULL,"                                                                                  \
-    "  reason VARCHAR(200) NOT NULL,"                                                                                  \
+    "  reason VARCHAR(500) NOT NULL,"                                                                                  \
     "  restock TEXT NOT NULL," /* JSON [{"book","quantity"}] */                                                        \
     "  actor " BC_SQL_ID ","   /* the admin, and his Idempotency-Key: a repeat finds its refund */                     \
     "  once_key VARCHAR(64),"                                                                                          \

@@ -77,20 +77,20 @@ bool order_put_shipment(bc_db_t *db, const cart_id_t *shipment, const char *orde
 }
 
 static json_t *show_shipment(bc_statement_t *statement) {
-    char id[CART_ID_CHARS + 1], at[BC_TIME_TEXT_BYTES];
-    cart_id_t shipment_id;
-    if (!bc_column_id(statement, 1, &shipment_id)) return NULL;
-    cart_id_format("shp_", &shipment_id, id);
-    bc_time_format(bc_column_int(statement, 5), at);
-    return json_pack("{s:s, s:s, s:s, s:s, s:o, s:s}", "order", bc_column_text(statement, 0), "id", id, "carrier",
-                     bc_column_text(statement, 2), "tracking", bc_column_text(statement, 3), "lines",
-                     json_loads(bc_column_text(statement, 4), 0, NULL), "created_at", at);
+    char at[BC_TIME_TEXT_BYTES];
+    bc_time_format(bc_column_int(statement, 4), at);
+    return json_pack("{s:s, s:s, s:s, s:o, s:s}", "order", bc_column_text(statement, 0), "carrier",
+                     bc_column_text(statement, 1), "tracking", bc_column_text(statement, 2), "lines",
+                     json_loads(bc_column_text(statement, 3), 0, NULL), "shipped_at", at);
 }
 
 static json_t *show_refund(bc_statement_t *statement) {
     refund_t refund;
     if (!refund_read(statement, &refund)) return NULL;
-    return refund_json(&refund);
+    json_t *shown = refund_json(&refund);
+    if (shown == NULL || json_object_set_new(shown, "order", json_string(refund.order)) == 0) return shown;
+    json_decref(shown);
+    return NULL;
 }
 
 /* One statement for many orders. CROSS JOIN fixes the order of SQLite's loops: the few ids first. */
@@ -106,7 +106,7 @@ static bool show_all(bc_statement_t *statement, const char *ids, json_t *items,
 }
 
 bool order_shipments(bc_db_t *db, const char *ids, json_t *items) {
-    return show_all(bc_db_prepare(db, "SELECT s.order_ref, s.id, s.carrier, s.tracking, s.lines, s.created_ms "
+    return show_all(bc_db_prepare(db, "SELECT s.order_ref, s.carrier, s.tracking, s.lines, s.created_ms "
                                       "FROM " BC_SQL_EACH(
                                           "?1") " AS j CROSS JOIN shipments s ON s.order_ref = (j.value ->> '$.order') "
                                                 "ORDER BY s.created_ms, s.id"),

@@ -9,7 +9,6 @@
 #include <string.h>
 
 static const char *const state_words[] = {"pending", "succeeded", "failed"};
-static const char *const origin_words[] = {"admin", "late-payment", "provider", "stray-payment"};
 
 const char *refund_state_word(provider_refund_state_t state) {
     assert(state <= PROVIDER_REFUND_FAILED);
@@ -20,9 +19,9 @@ json_t *refund_json(const refund_t *refund) {
     char id[CART_ID_CHARS + 1], at[BC_TIME_TEXT_BYTES];
     cart_id_format(PAYMENT_PREFIX_REFUND, &refund->id, id);
     bc_time_format(refund->created_ms, at);
-    return json_pack("{s:s, s:s, s:o, s:s, s:s, s:s, s:s}", "order", refund->order, "id", id, "amount",
+    return json_pack("{s:s, s:o, s:s, s:s, s:s}", "id", id, "amount",
                      money_json(refund->amount_minor, refund->currency), "state", refund_state_word(refund->state),
-                     "reason", refund->reason, "origin", origin_words[refund->origin], "created_at", at);
+                     "reason", refund->reason, "created_at", at);
 }
 
 /* What does not fit is our mistake; null is "". */

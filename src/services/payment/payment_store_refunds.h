@@ -14,7 +14,7 @@
 #include <jansson.h>
 
 #define PAYMENT_PREFIX_REFUND "ref_"
-#define REFUND_REASON_MAX     200 /* code points */
+#define REFUND_REASON_MAX     500 /* code points */
 #define REFUND_DIGEST         32
 
 typedef enum {
@@ -43,7 +43,7 @@ typedef struct {
 
 const char *refund_state_word(provider_refund_state_t state);
 bool refund_read(bc_statement_t *statement, refund_t *refund); /* the columns in the order of REFUND_COLUMNS */
-json_t *refund_json(const refund_t *refund); /* {"order","id","amount","state","reason","origin","created_at"} */
+json_t *refund_json(const refund_t *refund);                   /* {"id","amount","state","reason","created_at"} */
 
 typedef enum { REFUND_OK, REFUND_ABSENT, REFUND_TOO_MUCH, REFUND_FAILED } refund_result_t;
 

@@ -178,10 +178,9 @@ bool stock_history(bc_db_t *db, int64_t book, int64_t before, int limit, json_t 
     while (good && (result = bc_step(statement)) == BC_DB_ROW) {
         char at[BC_TIME_TEXT_BYTES];
         bc_time_format(bc_column_int(statement, 6), at);
-        json_t *entry =
-            json_pack("{s:I, s:I, s:s, s:s, s:s?, s:s}", "delta", (json_int_t)bc_column_int(statement, 1), "on_hand",
-                      (json_int_t)bc_column_int(statement, 2), "kind", bc_column_text(statement, 3), "reference",
-                      bc_column_text(statement, 4), "reason", bc_column_text(statement, 5), "created_at", at);
+        json_t *entry = json_pack("{s:s, s:I, s:s, s:s, s:s?}", "at", at, "delta",
+                                  (json_int_t)bc_column_int(statement, 1), "reason", bc_column_text(statement, 3),
+                                  "reference", bc_column_text(statement, 4), "note", bc_column_text(statement, 5));
         *last = bc_column_int(statement, 0);
         good = json_array_append_new(items, entry) == 0;
     }
