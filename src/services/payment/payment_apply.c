@@ -38,8 +38,12 @@ static bool put_mail(bc_db_t *db, const order_t *order, bc_mail_kind_t kind, con
     char key[BC_MAIL_KEY_MAX + 1], text[CART_ID_CHARS + 1];
     cart_id_format(prefix, id, text);
     (void)snprintf(key, sizeof(key), "%s/%s", about, text); /* literals and 30 characters */
-    const bc_mail_t mail = {
-        .key = key, .kind = kind, .language = order->language, .address = order->email, .data = data};
+    const bc_mail_t mail = {.key = key,
+                            .kind = kind,
+                            .language = order->language,
+                            .address = order->email,
+                            .user = &order->user,
+                            .data = data};
     if (data != NULL && order->email[0] != '\0') bc_mail_put(db, &mail);
     bool good = data != NULL && bc_db_is_sound(db);
     json_decref(data);

@@ -356,6 +356,11 @@ bool order_erase_user(bc_db_t *db, const cart_id_t *user, int64_t now_ms) {
                           "check_ms = CASE WHEN state = 0 THEN ?2 ELSE check_ms END WHERE user_id = ?1");
     bc_bind_id(statement, 1, user);
     bc_bind_int(statement, 2, now_ms);
+    if (bc_run(statement) != BC_DB_DONE) return false;
+    bc_mail_forget(db, user);
+    /* Answers that a repeat would be given again show addresses. */
+    statement = bc_db_prepare(db, "DELETE FROM once_keys WHERE user_id = ?1");
+    bc_bind_id(statement, 1, user);
     return bc_run(statement) == BC_DB_DONE;
 }
 
