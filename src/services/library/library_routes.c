@@ -10,6 +10,7 @@
 /* clang-format off */
 const bc_route_t library_routes[] = {
     {"GET",    "/api/v1/books",            BC_ANYONE, library_handle_list,         .query = LIST_QUERY},
+    {"GET",    "/api/v1/books/suggest",    BC_ANYONE, library_handle_suggest,      .query = "q"},
     {"GET",    "/api/v1/books/{id}",       BC_ANYONE, library_handle_book,         .query = NULL},
     {"GET",    "/api/v1/shop",             BC_ANYONE, library_handle_shop,         .query = NULL},
     {"POST",   "/api/v1/admin/books",      BC_ADMIN,  library_handle_admin_create, .fields = "id:int price:object! stock:int title:string! " BOOK_FIELDS, .body_max_bytes = 64 * 1024},

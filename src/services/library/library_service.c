@@ -56,6 +56,7 @@ static void close_library(void *context) {
     bc_revoked_destroy(library->revoked);
     bc_feed_destroy(library->feed);
     bc_outbox_destroy(library->outbox);
+    library_shelf_destroy(library->shelf);
     library_store_close(library->store);
     free(library);
 }
@@ -117,6 +118,10 @@ static bool open_library(const bc_service_tools_t *tools, void **context) {
     library->store = open_store(tools->config);
     if (library->store != NULL) {
         import_sample(tools->config, library->store);
+        library->shelf =
+            library_shelf_create(library->store, library_currency_digits(bc_config_text(tools->config, BC_CURRENCY)));
+    }
+    if (library->shelf != NULL) {
         library->feed = bc_feed_create(library_store_generation(library->store), library_feed_read, library);
     }
     if (library->feed != NULL) library->outbox = bc_outbox_create("library", library_store_db(library->store));

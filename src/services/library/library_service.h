@@ -9,11 +9,13 @@
 #include "platform/bc_revoked.h"
 #include "platform/bc_service.h"
 #include "services/library/library_job.h"
+#include "services/library/library_shelf.h"
 #include "services/library/library_store.h"
 
 typedef struct {
     const bc_config_t *config; /* borrowed for the service's life */
     library_store_t *store;    /* owned */
+    library_shelf_t *shelf;    /* owned */
     bc_feed_t *feed;           /* owned */
     bc_outbox_t *outbox;       /* owned */
     bc_consumer_t *stock;      /* owned: follows payment's log */
@@ -31,8 +33,11 @@ extern const bc_service_t library_service;
 extern const bc_route_t library_routes[];
 extern const bc_route_t library_internal_routes[];
 
-/* library_catalogue.c */
+/* library_list.c */
 void library_handle_list(bc_request_t *request, bc_reply_t *reply, void *context);
+void library_handle_suggest(bc_request_t *request, bc_reply_t *reply, void *context);
+
+/* library_catalogue.c */
 void library_handle_book(bc_request_t *request, bc_reply_t *reply, void *context);
 void library_handle_shop(bc_request_t *request, bc_reply_t *reply, void *context);
 
@@ -65,6 +70,9 @@ bool library_path_id(const bc_request_t *request, bc_reply_t *reply, int64_t *id
 
 /* Sends `body` (taken) with numbers as people write them. */
 void library_reply(bc_reply_t *reply, int status, json_t *body);
+
+/* The same for everyone to keep: public, with the strong tag of its bytes, or 304. */
+void library_reply_tagged(bc_request_t *request, bc_reply_t *reply, json_t *body);
 
 /* 503 with Retry-After. */
 void library_reply_failed(bc_reply_t *reply);

@@ -242,6 +242,7 @@ void library_place_of(library_sort_t sort, const library_row_t *row, library_pla
         place->second = row->ratings_count;
         break;
     case LIBRARY_SORT_COUNT:
+    case LIBRARY_SORT_RELEVANCE:
         assert(false);
     }
 }

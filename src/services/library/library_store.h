@@ -96,7 +96,8 @@ typedef enum {
     LIBRARY_SORT_PRICE_FALLING,
     LIBRARY_SORT_NEWEST, /* by year; unknown years last */
     LIBRARY_SORT_RATING, /* best first, more ratings first; unrated last */
-    LIBRARY_SORT_COUNT
+    LIBRARY_SORT_COUNT,
+    LIBRARY_SORT_RELEVANCE /* of a search: ranked by the shelf, not by the database */
 } library_sort_t;
 
 /* Where a page begins: behind the row with these keys. */
@@ -115,6 +116,8 @@ typedef struct {
     const char *author_key; /* folded */
     const char *genre_key;  /* folded */
     const char *ids;        /* a JSON array of numbers */
+    const int64_t *id_list; /* the same, rising; for the shelf */
+    size_t id_count;
     bool has_year_from, has_year_to, has_price_max, has_available;
     int year_from, year_to;
     int64_t price_max;
