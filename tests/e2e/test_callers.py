@@ -93,12 +93,13 @@ ROUTES = [
     ("DELETE", "/cart", None, 401, 200, 200, 200),
     ("GET", "/books", None, 200, 200, 200, 200),
     ("GET", "/books/7", None, 200, 200, 200, 200),
+    ("GET", "/books/suggest?q=book", None, 200, 200, 200, 200),
     ("GET", "/shop", None, 200, 200, 200, 200),
     ("GET", "/admin/books/7", None, 401, 403, 403, 200),
     ("PATCH", "/admin/books/7", {"description": "x"}, 401, 403, 403, 428),
     ("DELETE", "/admin/books/299", None, 401, 403, 403, 428),
 ]
-PUBLIC = {"/books", "/books/7", "/shop"}
+PUBLIC = {"/books", "/books/7", "/books/suggest?q=book", "/shop"}
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=lambda r: f"{r[0]} {r[1]}")
