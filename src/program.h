@@ -1,6 +1,6 @@
 /* What the parts of the program share. bookcart.c reads the command line; program_data.c owns the data folder's form;
  * program_up.c supervises; program_listen.c opens its sockets; program_child.c is one supervised process; program_nginx.c
- * writes nginx's configuration. */
+ * writes nginx's configuration; program_routes.c prints the tables it works by. */
 #ifndef PROGRAM_H
 #define PROGRAM_H
 
@@ -109,6 +109,13 @@ typedef struct {
 void program_nginx_write(const bc_config_t *config, const program_nginx_t *nginx, FILE *out);
 /* The longest a stopping worker may take to answer what is parked. */
 int64_t program_nginx_grace_ms(const bc_config_t *config);
+
+/* --- program_routes.c --- */
+
+/* Every public route: service, method, path, callers. 0, or 1. */
+int program_routes(FILE *out);
+/* Every problem: name, status, title in English, French, Bulgarian. 0, or 1. */
+int program_problems(FILE *out);
 
 /* --- program_up.c --- */
 

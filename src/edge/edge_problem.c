@@ -43,6 +43,11 @@ unsigned edge_problem_status(edge_problem_t problem) {
     return table[problem].status;
 }
 
+const char *edge_problem_title(edge_problem_t problem, edge_language_t language) {
+    assert(problem < EDGE_PROBLEMS && language < EDGE_LANGUAGES);
+    return table[problem].titles[language];
+}
+
 edge_problem_t edge_problem_for_status(unsigned status) {
     if (status == 494) return EDGE_PROBLEM_HEADER_TOO_LARGE; /* nginx's own number for it */
     if (status >= 495 && status <= 497) return EDGE_PROBLEM_MALFORMED;

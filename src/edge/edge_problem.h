@@ -39,6 +39,7 @@ typedef enum {
 
 const char *edge_problem_name(edge_problem_t problem);
 unsigned edge_problem_status(edge_problem_t problem);
+const char *edge_problem_title(edge_problem_t problem, edge_language_t language);
 /* The problem for a status that nginx itself decided on (its own 494…497 included); INTERNAL for what we do not know. */
 edge_problem_t edge_problem_for_status(unsigned status);
 

@@ -63,9 +63,8 @@ static ngx_int_t read_changes(ngx_http_request_t *r, ngx_http_cart_ctx_t *ctx) {
                                                "There is no body to this call.", -1);
         }
         change->change_count = 1;
-        change->changes[0] = ctx->route == NGX_HTTP_CART_ROUTE_CART
-                                 ? (cart_change_t){.op = CART_CLEAR}
-                                 : (cart_change_t){.op = CART_REMOVE, .book = ctx->book};
+        change->changes[0] = ctx->route == EDGE_ROUTE_CART ? (cart_change_t){.op = CART_CLEAR}
+                                                           : (cart_change_t){.op = CART_REMOVE, .book = ctx->book};
         return NGX_DECLINED;
     }
     edge_body_shape_t shape = r->method == NGX_HTTP_POST  ? EDGE_BODY_LINE

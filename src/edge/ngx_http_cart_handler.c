@@ -6,16 +6,11 @@
  */
 #include "edge/ngx_http_cart_module.h"
 
-typedef struct {
-    const char *allow;
-    ngx_uint_t methods; /* nginx's bits */
-} route_t;
-
-static const route_t routes[] = {
-    [NGX_HTTP_CART_ROUTE_CART] = {"GET, HEAD, PATCH, DELETE",
-                                  NGX_HTTP_GET | NGX_HTTP_HEAD | NGX_HTTP_PATCH | NGX_HTTP_DELETE | NGX_HTTP_OPTIONS},
-    [NGX_HTTP_CART_ROUTE_LINES] = {"POST", NGX_HTTP_POST | NGX_HTTP_OPTIONS},
-    [NGX_HTTP_CART_ROUTE_LINE] = {"PUT, DELETE", NGX_HTTP_PUT | NGX_HTTP_DELETE | NGX_HTTP_OPTIONS},
+/* The rows of edge_routes, in nginx's bits. */
+static const ngx_uint_t methods[EDGE_ROUTES] = {
+    [EDGE_ROUTE_CART] = NGX_HTTP_GET | NGX_HTTP_HEAD | NGX_HTTP_PATCH | NGX_HTTP_DELETE | NGX_HTTP_OPTIONS,
+    [EDGE_ROUTE_LINES] = NGX_HTTP_POST | NGX_HTTP_OPTIONS,
+    [EDGE_ROUTE_LINE] = NGX_HTTP_PUT | NGX_HTTP_DELETE | NGX_HTTP_OPTIONS,
 };
 
 /* What follows the location's prefix. NGX_DECLINED: there is no such place. */
@@ -28,18 +23,18 @@ static ngx_int_t find_route(ngx_http_request_t *r, ngx_http_cart_ctx_t *ctx) {
     const u_char *rest = r->uri.data + prefix;
     size_t length = r->uri.len - prefix;
     if (length == 0) {
-        ctx->route = NGX_HTTP_CART_ROUTE_CART;
+        ctx->route = EDGE_ROUTE_CART;
         return NGX_OK;
     }
     if (length < sizeof(lines) - 1 || ngx_memcmp(rest, lines, sizeof(lines) - 1) != 0) return NGX_DECLINED;
     rest += sizeof(lines) - 1;
     length -= sizeof(lines) - 1;
     if (length == 0) {
-        ctx->route = NGX_HTTP_CART_ROUTE_LINES;
+        ctx->route = EDGE_ROUTE_LINES;
         return NGX_OK;
     }
     if (rest[0] != '/' || !edge_path_book((const char *)rest + 1, length - 1, &ctx->book)) return NGX_DECLINED;
-    ctx->route = NGX_HTTP_CART_ROUTE_LINE;
+    ctx->route = EDGE_ROUTE_LINE;
     return NGX_OK;
 }
 
@@ -183,14 +178,14 @@ static ngx_int_t begin_change(ngx_http_request_t *r, ngx_http_cart_ctx_t *ctx) {
 static ngx_int_t handle(ngx_http_request_t *r, ngx_http_cart_ctx_t *ctx) {
     ngx_http_cart_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_cart_module);
     if (find_route(r, ctx) != NGX_OK) return ngx_http_cart_problem(r, EDGE_PROBLEM_NOT_FOUND, NULL);
-    const route_t *route = &routes[ctx->route];
+    const char *allow = edge_routes[ctx->route].allow;
     ngx_uint_t is_read = (r->method & (NGX_HTTP_GET | NGX_HTTP_HEAD)) != 0;
     if ((!is_read || conf->origins != NULL) && !find_headers(r, ctx, conf->origins)) {
         return ngx_http_cart_problem_field(r, EDGE_PROBLEM_MALFORMED, NULL, "Idempotency-Key", "duplicate-field",
                                            "The header is there twice.", -1);
     }
-    if ((r->method & route->methods) == 0) return ngx_http_cart_method_not_allowed(r, route->allow);
-    if (r->method == NGX_HTTP_OPTIONS) return ngx_http_cart_options(r, ctx, route->allow);
+    if ((r->method & methods[ctx->route]) == 0) return ngx_http_cart_method_not_allowed(r, allow);
+    if (r->method == NGX_HTTP_OPTIONS) return ngx_http_cart_options(r, ctx, allow);
 
     ngx_http_cart_authenticate(r, ctx);
     switch (ctx->token) {

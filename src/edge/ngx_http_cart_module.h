@@ -31,6 +31,7 @@
 #include "edge/edge_problem.h"
 #include "edge/edge_render.h"
 #include "edge/edge_request.h"
+#include "edge/edge_routes.h"
 #include "edge/edge_revoked.h"
 #include "edge/edge_tokens.h"
 
@@ -165,12 +166,6 @@ typedef enum {
 } ngx_http_cart_state_t;
 
 typedef enum { NGX_HTTP_CART_COLD, NGX_HTTP_CART_NOTED, NGX_HTTP_CART_HOT } ngx_http_cart_heat_t;
-
-typedef enum {
-    NGX_HTTP_CART_ROUTE_CART,
-    NGX_HTTP_CART_ROUTE_LINES,
-    NGX_HTTP_CART_ROUTE_LINE,
-} ngx_http_cart_route_t;
 
 typedef enum {
     NGX_HTTP_CART_TOKEN_NEW,

@@ -238,7 +238,7 @@ static ngx_int_t refused(ngx_http_cart_ctx_t *ctx) {
 
 static ngx_int_t limit(ngx_http_cart_ctx_t *ctx, edge_problem_t problem, const char *name, const char *detail) {
     char field[32];
-    if (ctx->change->change_count == 1 && ctx->route != NGX_HTTP_CART_ROUTE_CART) {
+    if (ctx->change->change_count == 1 && ctx->route != EDGE_ROUTE_CART) {
         ngx_memcpy(field, name, strlen(name) + 1);
     } else {
         u_char *end =

@@ -3,6 +3,10 @@
 #define LIBRARY_H
 
 #include "platform/bc_config.h"
+#include "platform/bc_service.h"
+
+/* For bc_service_start: how tests run the real service inside their process. */
+extern const bc_service_t library_service;
 
 /* Serves until SIGTERM or SIGINT; the process's exit code. Call before any thread is made. With BOOKCART_SAMPLE_CATALOGUE=yes an
  * empty library first imports BOOKCART_SAMPLE_FILE. */

@@ -8,6 +8,7 @@
 #include "platform/bc_http.h"
 #include "platform/bc_revoked.h"
 #include "platform/bc_service.h"
+#include "services/library/library.h"
 #include "services/library/library_job.h"
 #include "services/library/library_shelf.h"
 #include "services/library/library_store.h"
@@ -25,9 +26,6 @@ typedef struct {
     const char *service_key;   /* borrowed for the service's life */
     bc_revoked_t *revoked;     /* owned */
 } library_t;
-
-/* The service as bc_service_start takes it: the program and the tests start the same. */
-extern const bc_service_t library_service;
 
 /* library_routes.c */
 extern const bc_route_t library_routes[];
