@@ -108,6 +108,20 @@ def pytest_runtest_makereport(item, call):
             report.sections.append((title, made.tail(80)))
 
 
+def pytest_configure(config):
+    config.addinivalue_line("markers", "whole_run: speaks about all tests together; the last one, and only when all run")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Whether every route was called can be asked at the end of a whole run only."""
+    last = [item for item in items if item.get_closest_marker("whole_run")]
+    files = {path.name for path in pathlib.Path(__file__).parent.glob("test_*.py")}
+    is_whole = files == {item.path.name for item in items} and not config.option.keyword and not config.option.deselect
+    items[:] = [item for item in items if item not in last] + (last if is_whole else [])
+    if last and not is_whole:
+        config.hook.pytest_deselected(items=last)
+
+
 def fail_for_violations(outcome, phase: str) -> None:
     """What an answer of this phase did against the contract fails the test, unless it failed for another reason already."""
     found = contract.take_violations()
