@@ -148,14 +148,14 @@ void auth_me_erase(bc_request_t *request, bc_reply_t *reply, void *context) {
         auth_answer_unavailable(reply);
         return;
     }
-    int64_t from_s = auth_store_revoke_tokens(auth->db, &user.id, now_ms, auth->access_life_ms);
+    int64_t from_s = auth_store_revoke_tokens(auth->db, &user.id, user.tokens_from_s, now_ms, auth->access_life_ms);
     if (!auth_store_erase(auth->db, &user, from_s, now_ms)) {
         bool sound = bc_db_is_sound(auth->db);
         bc_db_rollback(auth->db);
         if (sound && user.role == BC_ROLE_ADMIN) {
             bc_reply_problem(reply, "last-admin", NULL);
         } else {
-            auth_answer_unavailable(reply); /* or his password was changed meanwhile */
+            auth_answer_unavailable(reply); /* or something was changed meanwhile: the same again will do */
         }
         return;
     }

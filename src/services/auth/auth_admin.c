@@ -50,7 +50,7 @@ auth_admin_result_t auth_admin_set_password(auth_t *auth, const char *email, con
     if (bc_db_begin(auth->db) != BC_DB_OK) return AUTH_ADMIN_FAILED;
     bool known = auth_store_user_by_email(auth->db, normal, &user) && user.role == BC_ROLE_ADMIN;
     if (known) {
-        int64_t from_s = auth_store_revoke_tokens(auth->db, &user.id, now_ms, auth->access_life_ms);
+        int64_t from_s = auth_store_revoke_tokens(auth->db, &user.id, user.tokens_from_s, now_ms, auth->access_life_ms);
         known = auth_store_force_password(auth->db, &user.id, hash, from_s, now_ms);
         auth_store_end_sessions(auth->db, &user.id, now_ms);
         auth_store_drop_links(auth->db, &user.id, AUTH_LINK_RESET);

@@ -104,6 +104,7 @@ void auth_reset(bc_request_t *request, bc_reply_t *reply, void *context) {
     unsigned char hash[AUTH_TOKEN_HASH_BYTES];
     char password_hash[AUTH_HASH_BYTES];
     auth_link_t link;
+    auth_user_t user;
     if (!auth_limit_address(auth, AUTH_LIMIT_SIGN_IN, request, reply) ||
         !auth_judge_password(request, reply, "password"))
         return;
@@ -123,11 +124,11 @@ void auth_reset(bc_request_t *request, bc_reply_t *reply, void *context) {
         auth_answer_unavailable(reply);
         return;
     }
-    if (!auth_store_use_link(auth->db, hash)) {
+    if (!auth_store_use_link(auth->db, hash) || !auth_store_user(auth->db, &link.user, &user)) {
         refuse_link(auth, reply);
         return;
     }
-    int64_t from_s = auth_store_revoke_tokens(auth->db, &link.user, now_ms, auth->access_life_ms);
+    int64_t from_s = auth_store_revoke_tokens(auth->db, &link.user, user.tokens_from_s, now_ms, auth->access_life_ms);
     if (!auth_store_reset_password(auth->db, &link, password_hash, from_s, now_ms)) {
         refuse_link(auth, reply);
         return;
@@ -136,7 +137,8 @@ void auth_reset(bc_request_t *request, bc_reply_t *reply, void *context) {
     auth_store_drop_links(auth->db, &link.user, AUTH_LINK_RESET);
     auth_tell_event(auth, "user.changed", &link.user, NULL);
     auth_tell_audit(auth, request, &link.user, "user.password-reset", &link.user, NULL);
-    auth_tell_mail(auth, BC_MAIL_PASSWORD_CHANGED, link.email, bc_language_tag(bc_request_language(request)), NULL);
+    auth_tell_mail(auth, BC_MAIL_PASSWORD_CHANGED, link.email,
+                   user.language[0] == '\0' ? bc_language_tag(bc_request_language(request)) : user.language, NULL);
     if (bc_db_commit(auth->db) != BC_DB_OK) {
         auth_answer_unavailable(reply);
         return;

@@ -219,7 +219,7 @@ static bool end_guest(auth_t *auth, const auth_merge_t *merge, int64_t now_ms) {
     bool fresh = auth_store_put_merge(auth->db, merge, now_ms, now_ms + MERGE_RETRY_MS);
     auth_store_close_guest(auth->db, &merge->guest, now_ms);
     auth_store_end_sessions(auth->db, &merge->guest, now_ms);
-    (void)auth_store_revoke_tokens(auth->db, &merge->guest, now_ms, auth->access_life_ms); /* he gets no next one */
+    (void)auth_store_revoke_tokens(auth->db, &merge->guest, 0, now_ms, auth->access_life_ms); /* he gets no next one */
     if (fresh) {
         char id[CART_ID_CHARS + 1];
         cart_id_format(BC_PREFIX_USER, &merge->guest, id);

@@ -168,9 +168,12 @@ void auth_store_revoke_session(bc_db_t *db, const cart_id_t *session, const cart
     put_revocation(db, 0, session, 0, revocation_end_s(now_ms, life_ms));
 }
 
-int64_t auth_store_revoke_tokens(bc_db_t *db, const cart_id_t *user, int64_t now_ms, int64_t life_ms) {
-    /* Times in tokens are whole seconds: one issued earlier in this second must not slip through. */
+int64_t auth_store_revoke_tokens(bc_db_t *db, const cart_id_t *user, int64_t from_before_s, int64_t now_ms,
+                                 int64_t life_ms) {
+    /* Times in tokens are whole seconds: one issued earlier in this second must not slip through, nor one that a change earlier in
+     * this second has put into the next. */
     int64_t from_s = now_ms / 1000 + 1;
+    if (from_s <= from_before_s) from_s = from_before_s + 1;
     put_revocation(db, 1, user, from_s, revocation_end_s(now_ms, life_ms));
     return from_s;
 }

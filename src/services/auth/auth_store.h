@@ -102,8 +102,10 @@ void auth_store_revoke_session(bc_db_t *db, const cart_id_t *session, const cart
                                int64_t life_ms, int64_t gone_ms);
 /* Ends every session of the user, without telling the feed: goes with auth_store_revoke_tokens. */
 void auth_store_end_sessions(bc_db_t *db, const cart_id_t *user, int64_t now_ms);
-/* Tells the feed that the user's tokens issued up to this second are dead; what tokens_from_s must become, so that his next ones are not. */
-int64_t auth_store_revoke_tokens(bc_db_t *db, const cart_id_t *user, int64_t now_ms, int64_t life_ms);
+/* Tells the feed that the user's tokens issued so far are dead; what tokens_from_s (`from_before_s` until now) must become, so that his
+ * next ones are not. */
+int64_t auth_store_revoke_tokens(bc_db_t *db, const cart_id_t *user, int64_t from_before_s, int64_t now_ms,
+                                 int64_t life_ms);
 /* All of the user's but one; tells the feed of each. */
 void auth_store_end_other_sessions(bc_db_t *db, const cart_id_t *user, const cart_id_t *kept, int64_t now_ms,
                                    int64_t life_ms);
@@ -176,7 +178,7 @@ typedef struct {
 int auth_store_forgotten(bc_db_t *db, auth_forgotten_t *forgotten, int max);
 void auth_store_drop_forgotten(bc_db_t *db, int64_t position);
 
-/* Forgets the person, keeps the id. false: the hash is not the one that was checked, or he is the last administrator. */
+/* Forgets the person, keeps the id. false: the row is not as it was when the password was checked, or he is the last administrator. */
 bool auth_store_erase(bc_db_t *db, const auth_user_t *user, int64_t tokens_from_s, int64_t now_ms);
 
 /* --- auth_store_admin.c --- */

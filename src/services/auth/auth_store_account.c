@@ -168,12 +168,14 @@ bool auth_store_erase(bc_db_t *db, const auth_user_t *user, int64_t tokens_from_
     bc_statement_t *statement = bc_db_prepare(
         db, "UPDATE users SET email = NULL, email_verified = 0, name = '', about = '', language = '', "
             "password_hash = '', role = 0, closed = 3, tokens_from_s = ?, changed_ms = ? WHERE id = ? AND "
-            "closed = 0 AND password_hash = ? AND (role = 0 OR (SELECT n FROM (SELECT COUNT(*) AS n FROM "
+            "closed = 0 AND password_hash = ? AND tokens_from_s = ? AND (role = 0 OR (SELECT n FROM (SELECT COUNT(*) "
+            "AS n FROM "
             "users WHERE role = 1 AND closed = 0) AS admins) > 1)");
     _Static_assert(AUTH_ERASED == 3, "the statement above");
     bc_bind_int(statement, 1, tokens_from_s);
     bc_bind_int(statement, 2, now_ms);
     bc_bind_id(statement, 3, &user->id);
     bc_bind_text(statement, 4, user->password_hash);
+    bc_bind_int(statement, 5, user->tokens_from_s);
     return changed_one(db, statement);
 }

@@ -150,7 +150,7 @@ static const char *change_user(auth_t *auth, const bc_request_t *request, const 
     if (!*changed) return NULL;
     bool was = before.role == BC_ROLE_ADMIN && before.closed == AUTH_OPEN;
     bool is = after->role == BC_ROLE_ADMIN && after->closed == AUTH_OPEN;
-    after->tokens_from_s = auth_store_revoke_tokens(auth->db, id, now_ms, auth->access_life_ms);
+    after->tokens_from_s = auth_store_revoke_tokens(auth->db, id, before.tokens_from_s, now_ms, auth->access_life_ms);
     if (!auth_store_set_standing(auth->db, id, after->role, after->closed, was && !is, after->tokens_from_s, now_ms))
         return "last-admin";
     /* Whoever lost the role since his token was looked at changes nothing any more. */
