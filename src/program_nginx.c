@@ -139,7 +139,7 @@ static void write_locations(FILE *out, bool limits) {
     static const char *const payment[] = {"= /api/v1/checkout", "^~ /api/v1/checkout/", "= /api/v1/orders", "^~ /api/v1/orders/", "^~ /api/v1/sandbox/",
                                           "= /api/v1/admin/orders", "^~ /api/v1/admin/orders/", "^~ /api/v1/admin/stock/", NULL};
     static const char *const question[] = {"= /api/v1/questions", "^~ /api/v1/questions/", "= /api/v1/admin/questions",
-                                           "^~ /api/v1/admin/questions/", "^~ /api/v1/admin/faq/", NULL};
+                                           "^~ /api/v1/admin/questions/", NULL};
     /* The regular expression goes before the prefix /api/v1/books/, which therefore has no ^~. */
     static const char *const public_answers[] = {"= /api/v1/faq", "~ ^/api/v1/books/[^/]+/questions$", NULL};
     /* clang-format on */
@@ -156,7 +156,8 @@ static void write_locations(FILE *out, bool limits) {
     /* The provider's calls come from few addresses, many at once: its signature is what is believed, no limit is in its way. */
     write_proxied(out, "= /api/v1/payment/webhook", "payment", &limit_shop, "client_max_body_size 1m;", false);
     for (int i = 0; question[i] != NULL; i++)
-        write_proxied(out, question[i], "question", &limit_shop, "client_max_body_size 64k;", limits);
+        write_proxied(out, question[i], "question", &limit_shop, "client_max_body_size 96k;", limits);
+    write_proxied(out, "^~ /api/v1/admin/faq/", "question", &limit_shop, "client_max_body_size 1m;", limits);
     for (int i = 0; public_answers[i] != NULL; i++)
         write_proxied(out, public_answers[i], "question", &limit_catalogue,
                       "proxy_cache pages; gzip on; client_max_body_size 16k;", limits);

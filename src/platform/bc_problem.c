@@ -25,6 +25,8 @@ static const bc_problem_t table[] = {
     {"conflict", 409, {"The state does not allow this", "L'état ne le permet pas", "Състоянието не го позволява"}},
     {"email-taken", 409, {"The e-mail address is taken", "L'adresse électronique est déjà utilisée", "Имейл адресът е зает"}},
     {"already-registered", 409, {"This account is registered already", "Ce compte est déjà inscrit", "Този профил вече е регистриран"}},
+    {"question-limit", 409, {"Too many of your questions wait for an answer", "Trop de vos questions attendent une réponse", "Твърде много ваши въпроси чакат отговор"}},
+    {"message-limit", 409, {"This conversation is full", "Cette conversation est pleine", "Този разговор е пълен"}},
     {"last-admin", 409, {"The last administrator stays", "Le dernier administrateur reste", "Последният администратор остава"}},
     {"idempotency-key-in-use", 409, {"A request with this key still runs", "Une requête avec cette clé est en cours", "Заявка с този ключ още се изпълнява"}},
     {"precondition-failed", 412, {"The precondition failed", "La précondition a échoué", "Предварителното условие не е изпълнено"}},

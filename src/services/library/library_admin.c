@@ -23,7 +23,7 @@ typedef struct {
     json_t *plain;         /* owned: what the book given to the store borrows from */
     json_t *body;          /* owned: the book as it is afterwards */
     bool changed;
-    char etag[library_etag_bytes];
+    char etag[BC_ETAG_BYTES];
 } admin_change_t;
 
 static bool show_admin(void *context, const library_row_t *row) {
@@ -78,9 +78,9 @@ static library_change_t refuse_change(admin_change_t *change, refusal_t refusal)
 static library_change_t decide(void *context, const library_row_t *row, library_book_t *book) {
     admin_change_t *change = context;
     const char *currency = bc_config_text(change->library->config, BC_CURRENCY);
-    char etag[library_etag_bytes];
+    char etag[BC_ETAG_BYTES];
     library_etag(row, library_store_generation(change->library->store), currency, etag);
-    if (!library_etag_matches(change->if_match, etag)) return refuse_change(change, REFUSED_TAG);
+    if (!bc_etag_matches(change->if_match, etag)) return refuse_change(change, REFUSED_TAG);
     if (change->patch == NULL) {
         change->changed = !row->gone;
         return row->gone ? LIBRARY_CHANGE_NONE : LIBRARY_CHANGE_HIDE;

@@ -36,8 +36,8 @@ void library_reply_tagged(bc_request_t *request, bc_reply_t *reply, json_t *body
         bc_reply_problem(reply, "internal-error", NULL);
         return;
     }
-    char etag[library_etag_bytes];
-    library_etag_of(text, strlen(text), etag);
+    char etag[BC_ETAG_BYTES];
+    bc_etag_of(text, strlen(text), etag);
     bc_reply_cache(reply, public_cache);
     if (!bc_reply_etag(request, reply, etag)) bc_reply_bytes(reply, 200, "application/json", text, strlen(text));
     free(text);
@@ -66,7 +66,7 @@ typedef struct {
     const library_t *library;
     json_t *body; /* owned; NULL: gone, or no memory */
     bool gone;
-    char etag[library_etag_bytes];
+    char etag[BC_ETAG_BYTES];
 } one_book_t;
 
 static bool show_book(void *context, const library_row_t *row) {

@@ -1,9 +1,9 @@
 #include "services/library/library_json.h"
 
+#include "platform/bc_etag.h"
 #include "platform/bc_time.h"
 
 #include <assert.h>
-#include <sodium.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -183,16 +183,7 @@ library_fault_t library_json_read(const json_t *plain, library_book_t *book) {
 
 /* --- entity tags --- */
 
-void library_etag_of(const void *bytes, size_t length, char etag[library_etag_bytes]) {
-    unsigned char digest[16];
-    char hex[2 * sizeof(digest) + 1];
-    (void)crypto_generichash(digest, sizeof(digest), bytes, length, NULL, 0); /* always 0 for these sizes */
-    (void)sodium_bin2hex(hex, sizeof(hex), digest, sizeof(digest));           /* returns its first argument */
-    (void)snprintf(etag, library_etag_bytes, "\"%s\"", hex);                  /* fits */
-}
-
-void library_etag(const library_row_t *row, const char *generation, const char *currency,
-                  char etag[library_etag_bytes]) {
+void library_etag(const library_row_t *row, const char *generation, const char *currency, char etag[BC_ETAG_BYTES]) {
     /* A position is never given twice in a store, and every change takes one; of the stock only what is shown of it counts; the
      * version stands for how all is shown. */
     char text[160];
@@ -200,22 +191,5 @@ void library_etag(const library_row_t *row, const char *generation, const char *
                           (unsigned long long)row->content_position, library_availability(row->stock), currency,
                           BOOKCART_VERSION);
     assert(length > 0 && (size_t)length < sizeof(text));
-    library_etag_of(text, (size_t)length, etag);
-}
-
-bool library_etag_matches(const char *header, const char *etag) {
-    size_t length = strlen(etag);
-    const char *at = header + strspn(header, " \t");
-    if (*at == '*') return true;
-    while (*at != '\0') {
-        at += strspn(at, " \t,");
-        bool weak = strncmp(at, "W/", 2) == 0;
-        if (weak) at += 2;
-        if (*at != '"') return false; /* no tag: the rest cannot be read */
-        const char *end = strchr(at + 1, '"');
-        if (end == NULL) return false;
-        if (!weak && (size_t)(end - at) + 1 == length && memcmp(at, etag, length) == 0) return true;
-        at = end + 1;
-    }
-    return false;
+    bc_etag_of(text, (size_t)length, etag);
 }

@@ -3,12 +3,12 @@
 #ifndef LIBRARY_JSON_H
 #define LIBRARY_JSON_H
 
+#include "platform/bc_etag.h"
 #include "services/library/library_store.h"
 
 #include <jansson.h>
 
 enum {
-    library_etag_bytes = 40,       /* with quotes and zero */
     library_feed_authors_max = 32, /* a cart names no more (cart/cart_worker.h: CART_BOOK_AUTHORS_MAX) */
     library_json_precision = 3,    /* digits of a rating: 4.34 */
 };
@@ -30,11 +30,6 @@ json_t *library_json_price(const json_t *price, const char *currency);
 library_fault_t library_json_read(const json_t *plain, library_book_t *book);
 
 /* The strong tag of a book: of the store, the book's last change and what is shown of its stock. */
-void library_etag(const library_row_t *row, const char *generation, const char *currency,
-                  char etag[library_etag_bytes]);
-/* Of any bytes. */
-void library_etag_of(const void *bytes, size_t length, char etag[library_etag_bytes]);
-/* If-Match (RFC 9110 13.1.1): strong comparison, lists and `*`. */
-bool library_etag_matches(const char *header, const char *etag);
+void library_etag(const library_row_t *row, const char *generation, const char *currency, char etag[BC_ETAG_BYTES]);
 
 #endif
