@@ -86,6 +86,15 @@ def register(url: str, email: str, password: str = "a long enough password", nam
     return Caller(url, answer.json())
 
 
+def login(url: str, email: str, password: str = "a long enough password", guest: Caller | None = None, **more) -> Caller:
+    """Signed in; with `guest` on the device where that guest was."""
+    headers = {"Authorization": f"Bearer {guest.token}"} if guest else {}
+    body = {"email": email, "password": password, **more}
+    answer = httpx.post(f"{url}/api/v1/auth/login", json=body, headers=headers, timeout=20)
+    assert answer.status_code == 200, f"{answer.status_code} {answer.text}"
+    return Caller(url, answer.json())
+
+
 def lines(answer) -> list[tuple[int, int]]:
     """(book, quantity)… of a cart's answer, in order."""
     assert answer.status_code == 200, f"{answer.status_code} {answer.text}"

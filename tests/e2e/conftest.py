@@ -65,6 +65,19 @@ def shop(program):
         shops.remove(made)
 
 
+@pytest.fixture(scope="module")
+def module_shop(program):
+    """A running shop of one file's own, which its tests may fill and change."""
+    made = Shop(program, name="module")
+    shops.append(made)
+    try:
+        made.import_catalogue()
+        yield made.start()
+    finally:
+        made.destroy()
+        shops.remove(made)
+
+
 @pytest.fixture
 def make_shop(program):
     """make_shop(settings, start=True): a shop of the test's own."""
