@@ -36,7 +36,7 @@ enum {
 
 typedef struct {
     int64_t book;
-    int32_t score; /* greater is better; a tenth of a difference in relevance is none */
+    int32_t score; /* greater is better; coarse: equally relevant books have one score */
 } library_hit_t;
 
 /* A word that matched: what to mark in a text. */

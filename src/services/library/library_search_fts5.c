@@ -29,10 +29,11 @@
 enum {
     line_bytes = 72 * 1024, /* an index line: at most four times its text */
     whole_bytes = 256,
+    steps = 2,            /* of a score, to an octave of bm25 */
     near_max = 4,         /* corrections tried for one word */
     near_rows_max = 3000, /* words looked at for one query */
     broad = 3000,         /* books */
-    common_times = 20,    /* among some words, one so much more common than the rarest is left out */
+    common_times = 8,     /* among some words, one so much more common than the rarest is left out */
 };
 
 static const char sql_make_layout[] =
@@ -545,9 +546,10 @@ static void write_some(const query_t *query, library_text_t *text, bool *rank, l
     *rank = sum <= broad;
 }
 
-/* bm25 is negative, better is less. Eight steps to an octave: what is nearer is one score. */
+/* bm25 is negative, better is less. What differs by less than a step is one score, and popularity decides: the length of a subtitle or
+ * the number of translators says nothing about what is meant. */
 static int32_t score_of(double bm25) {
-    return bm25 >= -1e-9 ? INT32_C(-240) : (int32_t)lround(8 * log2(-bm25));
+    return bm25 >= -1e-9 ? -30 * steps : (int32_t)lround(steps * log2(-bm25));
 }
 
 static bool match(bc_db_t *db, const char *expression, bool look, bool rank, library_found_t *found) {
