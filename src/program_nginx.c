@@ -6,7 +6,8 @@
  *
  * 1. The cart lives in the module alone; its answers are not compressed and not cached.
  * 2. Nothing but GET and HEAD of the catalogue is ever kept in the page cache, and of that only what the library calls public.
- *    A page is fresh for one second, so that a changed price shows within one; then it is revalidated by its ETag.
+ *    A page is fresh to the end of the second it was made in, so that a changed price shows within one; then it is revalidated by its
+ *    ETag.
  * 3. Internal routes of services have no location here. The operations server has a listener of its own.
  * 4. Whatever nginx itself answers is problem+json with the request's id, like every answer behind it.
  */
@@ -261,12 +262,13 @@ static void write_proxy_basics(FILE *out, const bc_config_t *config) {
             "use_temp_path=off;\n",
             bc_config_text(config, BC_DATA));
     /* The library says `public, no-cache`: copies may be kept, and must be asked about. nginx takes no-cache for "do not keep", so
-     * its header is not followed but read: only what is public is kept, for a second, then asked about by its ETag. While
-     * the library is away, the last page is better than none. */
+     * its header is not followed but read: only what is public is kept. How long is said by X-Accel-Expires as a point in time
+     * (the end of this second): a span of one second would be up to two, since nginx compares whole seconds. Then the page is asked
+     * about by its ETag. While the library is away, the last page is better than none. */
     fputs("    map $upstream_http_cache_control $page_is_private { default 1; \"~*\\bpublic\\b\" 0; }\n"
           "    proxy_cache_key $request_uri;\n    proxy_cache_methods GET HEAD;\n    proxy_cache_valid 200 " PAGE_FRESH
           ";\n    proxy_cache_revalidate on;\n    proxy_cache_lock on;\n    proxy_cache_lock_timeout 2s;\n"
-          "    proxy_ignore_headers Cache-Control Expires X-Accel-Expires X-Accel-Redirect X-Accel-Buffering "
+          "    proxy_ignore_headers Cache-Control Expires X-Accel-Redirect X-Accel-Buffering "
           "X-Accel-Charset X-Accel-Limit-Rate;\n"
           "    proxy_no_cache $page_is_private;\n"
           "    proxy_cache_use_stale error timeout http_500 http_502 http_503 http_504;\n",
