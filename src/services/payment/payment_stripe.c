@@ -39,6 +39,13 @@ static void lower_currency(const char *currency, char lower[4]) {
     lower[3] = '\0';
 }
 
+/* The answer to what was made under our key names our order (refund), or leaves its metadata out; another's name is not believed. */
+static bool take_reference(char reference[PROVIDER_KEY_MAX + 1], const char *key) {
+    if (reference[0] != '\0') return strcmp(reference, key) == 0;
+    (void)snprintf(reference, PROVIDER_KEY_MAX + 1, "%s", key); /* a key fits */
+    return true;
+}
+
 /* One call whose answer is a PaymentIntent. */
 static provider_result_t call_for_payment(stripe_t *stripe, const stripe_call_t *call, const char *name,
                                           const provider_limit_t *limit, provider_payment_t *payment) {
@@ -67,7 +74,7 @@ static provider_result_t create(payment_provider_t *self, const provider_create_
     provider_result_t result = call_for_payment((stripe_t *)self, &call, "create", limit, &made);
     if (result != PROVIDER_OK) return result;
     if (made.amount_minor != asked->amount_minor || strcmp(made.currency, asked->currency) != 0 ||
-        strcmp(made.order, asked->key) != 0)
+        !take_reference(made.order, asked->key))
         return bad_answer("create");
     *payment = made;
     return PROVIDER_OK;
@@ -129,7 +136,7 @@ static provider_result_t refund(payment_provider_t *self, const provider_refund_
     if (result != PROVIDER_OK) return result;
     if (stripe_read_refund(answer, &made) != STRIPE_READ || made.amount_minor != asked->amount_minor ||
         strcmp(made.payment, asked->payment) != 0 || strcmp(made.currency, asked->currency) != 0 ||
-        strcmp(made.refund, asked->key) != 0)
+        !take_reference(made.refund, asked->key))
         result = bad_answer("refund");
     json_decref(answer);
     if (result == PROVIDER_OK) *refund_made = made;
