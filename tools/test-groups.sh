@@ -6,7 +6,7 @@
 # `failed`. A group that ends without counts, or with a failing command, counts as one failure: silence is no success.
 # Everything runs even when a group fails, so that one run tells all there is to fix.
 
-group_names='format shell includes tidy build build-clang unit sanitizers fuzz simulation powercut e2e e2e-sanitizers'
+group_names='format shell includes tidy build build-clang unit sanitizers fuzz simulation powercut engines e2e e2e-sanitizers'
 
 test_help() {
     cat <<HELP
@@ -84,13 +84,13 @@ group_build_clang() {
 
 group_unit() {
     compile release all || return 1
-    run_ctest release '' '^(simulation|powercut)' 300
+    run_ctest release '' '^(simulation|powercut|engines)' 300
 }
 
 group_sanitizers() {
     compile asan all || return 1
     ASAN_OPTIONS="detect_leaks=1:abort_on_error=0:${ASAN_OPTIONS:-}" UBSAN_OPTIONS="print_stacktrace=1:halt_on_error=1" \
-        run_ctest asan '' '^(simulation|powercut)' 600
+        run_ctest asan '' '^(simulation|powercut|engines)' 600
 }
 
 group_fuzz() {
@@ -129,6 +129,13 @@ group_simulation() {
 group_powercut() {
     compile release all || return 1
     run_ctest release '^powercut' '' 900
+}
+
+# Our clients against the real thing, which is installed first.
+group_engines() {
+    tools/engines stripe-mock || return 1
+    compile release all || return 1
+    run_ctest release '^engines' '' 300
 }
 
 group_e2e() {
