@@ -166,7 +166,7 @@ stock_result_t stock_adjust(bc_db_t *db, int64_t book, bool counted, int64_t val
     return STOCK_OK;
 }
 
-bool stock_history(bc_db_t *db, int64_t book, int64_t before, int limit, json_t *items, int64_t *last) {
+bool stock_history(bc_db_t *db, int64_t book, int64_t before, int limit, json_t *items) {
     bc_statement_t *statement =
         bc_db_prepare(db, "SELECT id, delta, balance, reason, reference, note, created_ms FROM stock_entries "
                           "WHERE book = ?1 AND id < ?2 ORDER BY id DESC LIMIT ?3");
@@ -178,10 +178,10 @@ bool stock_history(bc_db_t *db, int64_t book, int64_t before, int limit, json_t 
     while (good && (result = bc_step(statement)) == BC_DB_ROW) {
         char at[BC_TIME_TEXT_BYTES];
         bc_time_format(bc_column_int(statement, 6), at);
-        json_t *entry = json_pack("{s:s, s:I, s:s, s:s, s:s?}", "at", at, "delta",
-                                  (json_int_t)bc_column_int(statement, 1), "reason", bc_column_text(statement, 3),
-                                  "reference", bc_column_text(statement, 4), "note", bc_column_text(statement, 5));
-        *last = bc_column_int(statement, 0);
+        json_t *entry =
+            json_pack("{s:I, s:s, s:I, s:s, s:s, s:s?}", "id", (json_int_t)bc_column_int(statement, 0), "at", at,
+                      "delta", (json_int_t)bc_column_int(statement, 1), "reason", bc_column_text(statement, 3),
+                      "reference", bc_column_text(statement, 4), "note", bc_column_text(statement, 5));
         good = json_array_append_new(items, entry) == 0;
     }
     bc_statement_done(statement);

@@ -41,9 +41,9 @@ stock_result_t stock_adjust(bc_db_t *db, int64_t book, bool counted, int64_t val
                             const char *note, int64_t now_ms, stock_t *after);
 stock_result_t stock_find(bc_db_t *db, int64_t book, stock_t *stock);
 
-/* One page of a book's history, newest first, entries with ids under `before`: appended to `items` as the API shows them; *last is the id
- * of the last one appended. false: failed. */
-bool stock_history(bc_db_t *db, int64_t book, int64_t before, int limit, json_t *items, int64_t *last);
+/* One page of a book's history, newest first, entries with ids under `before`: appended to `items` as the API shows them, with
+ * their "id" beside. false: failed. */
+bool stock_history(bc_db_t *db, int64_t book, int64_t before, int limit, json_t *items);
 
 /* Up to `limit` rows that changed since they were announced; how many. They count as announced from the commit on. */
 size_t stock_take_dirty(bc_db_t *db, stock_t *rows, size_t limit);
