@@ -13,5 +13,6 @@ void payment_dead_letters(bc_request_t *request, bc_reply_t *reply, void *contex
 
 void payment_dead_letters_replay(bc_request_t *request, bc_reply_t *reply, void *context) {
     payment_t *payment = context;
-    bc_dead_letters_replay(NULL, 0, payment->db, request, reply); /* it follows no log */
+    bc_consumer_t *const consumers[] = {payment->library, payment->auth};
+    bc_dead_letters_replay(consumers, 2, payment->db, request, reply);
 }

@@ -66,8 +66,9 @@ void payment_internal_order(bc_request_t *request, bc_reply_t *reply, void *cont
     if (found == ORDER_FOUND) {
         cart_id_format(PAYMENT_PREFIX_ORDER, &order.id, text);
         cart_id_format(BC_PREFIX_USER, &order.user, user);
-        bc_reply_json(reply, 200, json_pack("{s:s, s:s, s:s, s:s}", "id", text, "number", order.number, "user", user,
-                                            "state", order_state_word(order.state)));
+        bc_reply_json(reply, 200,
+                      json_pack("{s:s, s:s, s:s, s:s}", "id", text, "number", order.number, "user", user, "state",
+                                order_state_word(order.state)));
     } else if (found == ORDER_ABSENT) {
         bc_reply_not_found(reply);
     } else {

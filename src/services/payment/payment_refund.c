@@ -46,8 +46,9 @@ static bool read_asked(const bc_request_t *request, bc_reply_t *reply, asked_t *
     asked->all = amount == NULL;
     if (!payment_path_id(request, reply, PAYMENT_PREFIX_ORDER, &asked->order)) return false;
     cart_id_format(PAYMENT_PREFIX_ORDER, &asked->order, asked->order_text);
-    if (!asked->all && (!money_read(amount, bc_config_text(asked->payment->config, BC_CURRENCY), &asked->amount_minor) ||
-                        asked->amount_minor == 0)) {
+    if (!asked->all &&
+        (!money_read(amount, bc_config_text(asked->payment->config, BC_CURRENCY), &asked->amount_minor) ||
+         asked->amount_minor == 0)) {
         bc_reply_problem_field(reply, "not-acceptable-value", "amount", "invalid",
                                "{\"amount\": minor units, \"currency\": the shop's}");
         return false;
@@ -63,10 +64,8 @@ static bool read_asked(const bc_request_t *request, bc_reply_t *reply, asked_t *
 static ask_result_t put_refund(asked_t *asked, const order_t *order, refund_t *refund) {
     bc_db_t *db = asked->payment->db;
     char reference[CART_ID_CHARS + 1];
-    const refund_request_t request = {.actor = &asked->actor,
-                                      .once_key = asked->once->key,
-                                      .digest = asked->once->digest,
-                                      .restock = asked->restock};
+    const refund_request_t request = {
+        .actor = &asked->actor, .once_key = asked->once->key, .digest = asked->once->digest, .restock = asked->restock};
     *refund = (refund_t){.id = bc_random_id(),
                          .origin = REFUND_BY_ADMIN,
                          .state = PROVIDER_REFUND_PENDING,

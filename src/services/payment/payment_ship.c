@@ -127,7 +127,9 @@ static ship_result_t ship_order(bc_db_t *db, const ship_t *ship) {
     order_found_t found = order_find(db, &ship->id, &order);
     if (found != ORDER_FOUND) return found == ORDER_ABSENT ? SHIP_ABSENT : SHIP_FAILED;
     json_t *before = order_lines(db, &ship->id);
-    json_t *copies = before == NULL ? NULL : ship->lines != NULL ? json_loads(ship->lines, 0, NULL) : what_is_left(before);
+    json_t *copies = before == NULL        ? NULL
+                     : ship->lines != NULL ? json_loads(ship->lines, 0, NULL)
+                                           : what_is_left(before);
     ship_result_t result = SHIP_FAILED;
     if (copies != NULL && (order.state != ORDER_PAID || json_array_size(copies) == 0)) result = SHIP_STATE;
     if (copies != NULL && result != SHIP_STATE) text = json_dumps(copies, JSON_COMPACT);
@@ -141,7 +143,8 @@ static ship_result_t ship_order(bc_db_t *db, const ship_t *ship) {
 
 static void refuse(bc_reply_t *reply, ship_result_t result) {
     if (result == SHIP_ABSENT) bc_reply_not_found(reply);
-    if (result == SHIP_STATE) bc_reply_problem(reply, "conflict", "the order is not paid, or nothing of it is left to ship");
+    if (result == SHIP_STATE)
+        bc_reply_problem(reply, "conflict", "the order is not paid, or nothing of it is left to ship");
     if (result == SHIP_LINES)
         bc_reply_problem_field(reply, "not-acceptable-value", "lines", "too-many",
                                "a line that the order has not, or more than is left of it");
