@@ -376,6 +376,19 @@ static bool put_lines(FILE *out, const bc_mail_facts_t *facts, const char *name)
     return true;
 }
 
+/* The sum of [{"rate_bp","base","amount"}], as an order has it. */
+static bool read_taxes(const json_t *taxes, int64_t *sum) {
+    *sum = 0;
+    for (size_t i = 0; i < json_array_size(taxes); i++) {
+        int64_t amount = 0;
+        const char *currency = "";
+        if (!read_money(json_object_get(json_array_get(taxes, i), "amount"), &amount, &currency) ||
+            __builtin_add_overflow(*sum, amount, sum))
+            return false;
+    }
+    return true;
+}
+
 static bool put_totals(FILE *out, const bc_mail_facts_t *facts, const char *name) {
     static const struct {
         const char *field;
@@ -385,7 +398,9 @@ static bool put_totals(FILE *out, const bc_mail_facts_t *facts, const char *name
     const char *currency = "";
     (void)name;
     for (size_t i = 0; i < 4; i++) {
-        if (!read_money(json_object_get(facts->data, rows[i].field), &amounts[i], &currency)) return false;
+        const json_t *value = json_object_get(facts->data, rows[i].field);
+        if (json_is_array(value) ? !read_taxes(value, &amounts[i]) : !read_money(value, &amounts[i], &currency))
+            return false;
     }
     bool included = amounts[0] + amounts[1] == amounts[3]; /* prices with their tax, or no tax at all */
     for (size_t i = 0; i < 4; i++) {

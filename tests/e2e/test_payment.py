@@ -109,7 +109,7 @@ def test_a_decline_leaves_the_order_open(buyer):
     buyer.add(13)
     placed = place(buyer)
     id, payment = placed["order"]["id"], placed["payment"]["id"]
-    answer = confirm(buyer, payment, "pm_card_chargeDeclinedInsufficientFunds")
+    answer = confirm(buyer, payment, "pm_card_visa_chargeDeclinedInsufficientFunds")
     assert_problem(answer, 402, "payment-declined")
     wait_for(lambda: order(buyer, id)["payment"]["last_error"] == "insufficient_funds", "the decline to show")
     assert order(buyer, id)["state"] == "awaiting_payment"

@@ -78,7 +78,8 @@ static bool take_number(const json_t *data, const char *name, int64_t least, int
 
 static bc_event_result_t apply_stock(bc_db_t *db, const bc_event_t *event, void *context, char reason[256]) {
     int64_t book = 0, copies = 0, revision = 0;
-    assert(db == library_store_db(context));
+    const library_t *library = context;
+    assert(db == library_store_db(library->store));
     (void)db;
     if (!take_number(event->data, "book", 1, LIBRARY_ID_MAX, &book) ||
         !take_number(event->data, "free", 0, INT64_MAX, &copies) ||
@@ -86,7 +87,7 @@ static bc_event_result_t apply_stock(bc_db_t *db, const bc_event_t *event, void 
         (void)snprintf(reason, 256, "book, free or revision is missing or out of range"); /* fits */
         return BC_EVENT_FAILED;
     }
-    if (library_store_stock_inside(context, book, copies, revision) == LIBRARY_OK) return BC_EVENT_APPLIED;
+    if (library_store_stock_inside(library->store, book, copies, revision) == LIBRARY_OK) return BC_EVENT_APPLIED;
     (void)snprintf(reason, 256, "the database"); /* fits */
     return BC_EVENT_WAIT;
 }

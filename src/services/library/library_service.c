@@ -72,7 +72,7 @@ static bool follow_others(library_t *library, const bc_service_tools_t *tools) {
         .listen = BC_PAYMENT_INTERNAL,
         .handlers = library_stock_events,
         .db = library_store_db(library->store),
-        .context = library->store,
+        .context = library,
         .applied = told_of_stock,
     };
     library->revoked = bc_revoked_create(tools->config, tools->service_key);

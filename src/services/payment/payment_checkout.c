@@ -162,7 +162,6 @@ static void answer(checkout_t *checkout, const cart_id_t *id, int status) {
         return;
     }
     (void)bc_fault("payment.checked-out"); /* only to be killed at */
-    bc_reply_cache(checkout->reply, "private, no-cache");
     bc_reply_header(checkout->reply, "Location", location);
     bc_reply_json(checkout->reply, status, body);
 }
@@ -332,6 +331,7 @@ static void decide(checkout_t *checkout) {
 void payment_checkout(bc_request_t *request, bc_reply_t *reply, void *context) {
     bc_once_t once;
     payment_t *payment = context;
+    bc_reply_cache(reply, "private, no-cache"); /* also a repeat's answer */
     if (!bc_once_begin(payment->db, request, reply, BC_ONCE_REQUIRED, &once)) return;
     checkout_t *checkout = calloc(1, sizeof(*checkout));
     if (checkout == NULL) {

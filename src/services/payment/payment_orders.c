@@ -101,6 +101,7 @@ void payment_cancel(bc_request_t *request, bc_reply_t *reply, void *context) {
     payment_t *payment = context;
     bc_once_t once;
     order_t order;
+    bc_reply_cache(reply, "private, no-cache"); /* also a repeat's answer */
     if (!bc_once_begin(payment->db, request, reply, BC_ONCE_OPTIONAL, &once)) return;
     if (own_order(payment, request, reply, &order)) {
         cancel(payment, &once, reply, &order);

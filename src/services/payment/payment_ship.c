@@ -155,6 +155,7 @@ void payment_admin_ship(bc_request_t *request, bc_reply_t *reply, void *context)
     payment_t *payment = context;
     bc_once_t once;
     ship_t ship = {.lines = NULL};
+    bc_reply_cache(reply, "private, no-cache"); /* also a repeat's answer */
     if (!bc_once_begin(payment->db, request, reply, BC_ONCE_OPTIONAL, &once)) return;
     if (!read_ship(request, reply, &ship)) goto end;
     if (bc_db_begin(payment->db) != BC_DB_OK) {
@@ -175,7 +176,6 @@ void payment_admin_ship(bc_request_t *request, bc_reply_t *reply, void *context)
         goto end;
     }
     payment_wake(payment);
-    bc_reply_cache(reply, "private, no-cache");
     bc_reply_json(reply, 200, shown);
 end:
     free(ship.lines);
