@@ -1,5 +1,6 @@
 /* What everyone may read: one book, the shop (and library_list.c). Every answer has a strong tag, so that the edge's page cache and
  * browsers ask again for the price of a 304. */
+#include "platform/bc_rates.h"
 #include "services/library/library_json.h"
 #include "services/library/library_list_query.h"
 #include "services/library/library_service.h"
@@ -96,17 +97,36 @@ void library_handle_book(bc_request_t *request, bc_reply_t *reply, void *context
 
 /* --- the shop --- */
 
+/* The settings do not change while the service runs: read once. */
+json_t *library_countries(const bc_config_t *config) {
+    const char *setting = bc_config_text(config, BC_SHIPPING);
+    bc_shipping_method_t methods[BC_SHIPPING_METHODS_MAX];
+    json_t *countries = json_array();
+    char code[BC_COUNTRY_CHARS + 1] = "";
+    for (code[0] = 'A'; code[0] <= 'Z'; code[0]++) {
+        for (code[1] = 'A'; code[1] <= 'Z' && countries != NULL; code[1]++) {
+            if (bc_shipping_find(setting, code, methods) == 0) continue;
+            if (json_array_append_new(countries, json_string(code)) != 0) {
+                json_decref(countries);
+                countries = NULL;
+            }
+        }
+    }
+    return countries;
+}
+
 void library_handle_shop(bc_request_t *request, bc_reply_t *reply, void *context) {
     const library_t *library = context;
     const bc_config_t *config = library->config;
     bool stripe = strncmp(bc_config_text(config, BC_PAYMENTS), "stripe:", 7) == 0;
     json_t *payment = json_pack("{s:s, s:o}", "provider", stripe ? "stripe" : "sandbox", "publishable_key",
                                 stripe ? json_string(bc_config_text(config, BC_STRIPE_PUBLISHABLE_KEY)) : json_null());
-    library_reply_tagged(
-        request, reply,
-        json_pack("{s:s, s:s, s:[s, s, s], s:{s:i, s:i, s:i, s:i, s:i}, s:o}", "name",
-                  bc_config_text(config, BC_SHOP_NAME), "currency", bc_config_text(config, BC_CURRENCY), "languages",
-                  bc_language_tag(BC_EN), bc_language_tag(BC_FR), bc_language_tag(BC_BG), "limits", "cart_lines", 100,
-                  "line_quantity", 99, "list_limit", (int)library_list_limit_max, "list_ids", (int)library_ids_max,
-                  "search_characters", (int)library_query_chars_max, "payment", payment));
+    library_reply_tagged(request, reply,
+                         json_pack("{s:s, s:s, s:[s, s, s], s:O, s:{s:i, s:i, s:i, s:i, s:i}, s:o}", "name",
+                                   bc_config_text(config, BC_SHOP_NAME), "currency",
+                                   bc_config_text(config, BC_CURRENCY), "languages", bc_language_tag(BC_EN),
+                                   bc_language_tag(BC_FR), bc_language_tag(BC_BG), "countries", library->countries,
+                                   "limits", "cart_lines", 100, "line_quantity", 99, "list_limit",
+                                   (int)library_list_limit_max, "list_ids", (int)library_ids_max, "search_characters",
+                                   (int)library_query_chars_max, "payment", payment));
 }

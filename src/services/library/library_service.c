@@ -57,6 +57,7 @@ static void close_library(void *context) {
     bc_feed_destroy(library->feed);
     bc_outbox_destroy(library->outbox);
     library_shelf_destroy(library->shelf);
+    json_decref(library->countries);
     library_store_close(library->store);
     free(library);
 }
@@ -121,7 +122,8 @@ static bool open_library(const bc_service_tools_t *tools, void **context) {
         library->shelf =
             library_shelf_create(library->store, library_currency_digits(bc_config_text(tools->config, BC_CURRENCY)));
     }
-    if (library->shelf != NULL) {
+    library->countries = library_countries(tools->config);
+    if (library->shelf != NULL && library->countries != NULL) {
         library->feed = bc_feed_create(library_store_generation(library->store), library_feed_read, library);
     }
     if (library->feed != NULL) library->outbox = bc_outbox_create("library", library_store_db(library->store));

@@ -17,6 +17,7 @@ typedef struct {
     const bc_config_t *config; /* borrowed for the service's life */
     library_store_t *store;    /* owned */
     library_shelf_t *shelf;    /* owned */
+    json_t *countries;         /* owned: where the shop sends to, in order */
     bc_feed_t *feed;           /* owned */
     bc_outbox_t *outbox;       /* owned */
     bc_consumer_t *stock;      /* owned: follows payment's log */
@@ -36,6 +37,7 @@ void library_handle_list(bc_request_t *request, bc_reply_t *reply, void *context
 void library_handle_suggest(bc_request_t *request, bc_reply_t *reply, void *context);
 
 /* library_catalogue.c */
+json_t *library_countries(const bc_config_t *config); /* NULL without memory */
 void library_handle_book(bc_request_t *request, bc_reply_t *reply, void *context);
 void library_handle_shop(bc_request_t *request, bc_reply_t *reply, void *context);
 
