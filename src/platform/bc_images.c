@@ -47,6 +47,14 @@ void bc_images_destroy(bc_images_t *images) {
     free(images);
 }
 
+bool bc_images_is_address(const char *url, const char *folder) {
+    size_t prefix = strlen(BC_IMAGES_PREFIX), length = strlen(folder);
+    if (strncmp(url, BC_IMAGES_PREFIX, prefix) != 0 || strncmp(url + prefix, folder, length) != 0) return false;
+    const char *name = url + prefix + length;
+    return name[0] == '/' && strspn(name + 1, "0123456789abcdef") == BC_IMAGES_NAME_CHARS &&
+           strcmp(name + 1 + BC_IMAGES_NAME_CHARS, "/large.webp") == 0;
+}
+
 /* --- taking --- */
 
 static void name_of(bc_picture_kind_t kind, const void *bytes, size_t length, char name[BC_IMAGES_NAME_CHARS + 1]) {

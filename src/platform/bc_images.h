@@ -37,6 +37,9 @@ void bc_images_destroy(bc_images_t *images); /* NULL is fine */
 bool bc_images_take(bc_images_t *images, bc_picture_kind_t kind, bc_request_t *request, bc_reply_t *reply,
                     char url[BC_IMAGES_URL_MAX]);
 
+/* Whether `url` is one of this host's addresses in that folder: what a service may take as a reference besides addresses elsewhere. */
+bool bc_images_is_address(const char *url, const char *folder);
+
 /* BC_IMAGES_USED_UNKNOWN (the database is away) keeps the picture. */
 typedef enum { BC_IMAGES_USED, BC_IMAGES_UNUSED, BC_IMAGES_USED_UNKNOWN } bc_images_used_t;
 typedef bc_images_used_t (*bc_images_is_used_t)(void *context, const char *url);
