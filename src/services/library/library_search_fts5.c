@@ -621,7 +621,7 @@ static library_search_result_t fts5_suggest(void *engine, const char *text, libr
     bc_statement_t *statement = bc_db_prepare(fts5->db, sql_suggest);
     bc_bind_text(statement, 1, expression.failed ? NULL : expression.bytes);
     bc_bind_int(statement, 2, library_hits_max);
-    bc_db_result_t result;
+    bc_db_result_t result = BC_DB_FAILED;
     bool good = !expression.failed;
     while (good && (result = bc_step(statement)) == BC_DB_ROW)
         good = library_found_add(found, bc_column_int(statement, 0), 0);
