@@ -178,17 +178,20 @@ static ngx_int_t cart_headers(ngx_http_request_t *r, ngx_http_cart_ctx_t *ctx, c
 
 /* The conditions of a read (RFC 9110, 13.2.2). NGX_OK: show it; NGX_HTTP_NOT_MODIFIED, NGX_HTTP_PRECONDITION_FAILED,
  * NGX_HTTP_BAD_REQUEST. */
-static ngx_int_t judge_read(ngx_http_request_t *r, const edge_etag_t *tag) {
+/* With NGX_HTTP_BAD_REQUEST *field is the header at fault. */
+static ngx_int_t judge_read(ngx_http_request_t *r, const edge_etag_t *tag, const char **field) {
     const ngx_table_elt_t *if_match = r->headers_in.if_match;
     const ngx_table_elt_t *if_none_match = r->headers_in.if_none_match;
     if (if_match != NULL) {
         edge_match_t match = edge_etag_match((const char *)if_match->value.data, if_match->value.len, tag, false);
+        *field = "If-Match";
         if (match == EDGE_MATCH_BAD) return NGX_HTTP_BAD_REQUEST;
         if (match != EDGE_MATCH_YES && match != EDGE_MATCH_ANY) return NGX_HTTP_PRECONDITION_FAILED;
     }
     if (if_none_match != NULL) {
         edge_match_t match =
             edge_etag_match((const char *)if_none_match->value.data, if_none_match->value.len, tag, true);
+        *field = "If-None-Match";
         if (match == EDGE_MATCH_BAD) return NGX_HTTP_BAD_REQUEST;
         if (match == EDGE_MATCH_YES || match == EDGE_MATCH_ANY) return NGX_HTTP_NOT_MODIFIED;
     }
@@ -214,11 +217,12 @@ ngx_int_t ngx_http_cart_send(ngx_http_request_t *r, ngx_http_cart_ctx_t *ctx, co
     ctx->term = cart_term(image);
     ctx->term_known = 1;
     if (!ctx->is_change && (r->headers_in.if_match != NULL || r->headers_in.if_none_match != NULL)) {
-        result = judge_read(r, &worker->rendered.tag);
+        const char *field = "";
+        result = judge_read(r, &worker->rendered.tag, &field);
         if (result == NGX_HTTP_NOT_MODIFIED) return send_not_modified(r, ctx);
         if (result == NGX_HTTP_PRECONDITION_FAILED) return ngx_http_cart_problem(r, EDGE_PROBLEM_PRECONDITION, NULL);
         if (result == NGX_HTTP_BAD_REQUEST) {
-            return ngx_http_cart_problem_field(r, EDGE_PROBLEM_MALFORMED, NULL, "If-Match", "format",
+            return ngx_http_cart_problem_field(r, EDGE_PROBLEM_MALFORMED, NULL, field, "format",
                                                "A list of entity tags, or *, is expected.", -1);
         }
     }

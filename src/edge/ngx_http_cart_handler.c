@@ -224,5 +224,8 @@ ngx_int_t ngx_http_cart_problem_handler(ngx_http_request_t *r) {
     ngx_uint_t status = r->err_status != 0 ? r->err_status : r->headers_out.status;
     if (status < 400) status = NGX_HTTP_NOT_FOUND;
     r->err_status = 0;
+    /* nginx refuses TRACE before it looks at the path: a 405 needs an Allow all the same (RFC 9110, 15.5.6). */
+    if (status == NGX_HTTP_NOT_ALLOWED)
+        return ngx_http_cart_method_not_allowed(r, "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS");
     return ngx_http_cart_problem(r, edge_problem_for_status((unsigned)status), NULL);
 }
