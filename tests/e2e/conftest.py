@@ -18,6 +18,7 @@ shops: list[Shop] = []
 def pytest_addoption(parser):
     parser.addoption("--program", default="build/release/bookcart", help="the built program")
     parser.addoption("--kills", type=int, default=24, help="how often the kill test kills something")
+    parser.addoption("--generated", type=int, default=5, help="generated requests of each route and kind (schemathesis)")
 
 
 def first_line(*command: str) -> str:
