@@ -28,15 +28,14 @@ static int64_t send_due_merges(auth_t *auth) {
     return next_ms;
 }
 
-/* A guest ends when no token of his can be used any more: the last refresh token is over (or the session was ended), and so is the last
- * access token. Each end is an event, so that his cart may go. false: there are more. */
-static bool close_guests(auth_t *auth) {
+/* A guest ends when no token of his can be used any more: the last refresh token is over, and so is the last access token. Each end is an
+ * event, so that his cart may go. false: there are more. */
+static bool close_guests(auth_t *auth, int64_t over_ms) {
     cart_id_t guests[GUESTS_AT_ONCE];
-    int64_t now_ms = bc_time_ms(), before_ms = now_ms - auth->access_life_ms - 2 * BC_TOKEN_LEEWAY_S * 1000;
     if (bc_db_begin(auth->db) != BC_DB_OK) return true;
-    int count = auth_store_dead_guests(auth->db, before_ms, now_ms, guests, GUESTS_AT_ONCE);
+    int count = auth_store_dead_guests(auth->db, over_ms, guests, GUESTS_AT_ONCE);
     for (int i = 0; i < count; i++) {
-        auth_store_close_guest(auth->db, &guests[i], now_ms);
+        auth_store_close_guest(auth->db, &guests[i], bc_time_ms());
         auth_tell_event(auth, "user.expired", &guests[i], NULL);
     }
     bool done = bc_db_commit(auth->db) == BC_DB_OK; /* logged there; tried again in the next round */
@@ -45,11 +44,14 @@ static bool close_guests(auth_t *auth) {
 }
 
 static void tidy(auth_t *auth) {
+    int64_t now_ms = bc_time_ms(), over_ms = now_ms - auth->access_life_ms - 2 * BC_TOKEN_LEEWAY_S * 1000;
     (void)bc_token_tend(auth->issuer); /* logged there; tried again in the next round */
-    while (!*auth->stopping && !close_guests(auth)) continue;
+    while (!close_guests(auth, over_ms)) {
+        if (*auth->stopping) return; /* their sessions stay until they are closed */
+    }
     if (bc_db_begin(auth->db) != BC_DB_OK) return;
-    auth_store_tidy(auth->db, bc_time_ms(), auth->refresh_life_ms);
-    bc_events_tidy(auth->db, auth->config, bc_time_ms());
+    auth_store_tidy(auth->db, now_ms, over_ms, auth->refresh_life_ms);
+    bc_events_tidy(auth->db, auth->config, now_ms);
     (void)bc_db_commit(auth->db); /* logged there; tried again in the next round */
 }
 

@@ -358,7 +358,7 @@ int auth_store_due_merges(bc_db_t *db, int64_t now_ms, auth_merge_t *merges, int
 
 /* --- tidying --- */
 
-void auth_store_tidy(bc_db_t *db, int64_t now_ms, int64_t refresh_life_ms) {
+void auth_store_tidy(bc_db_t *db, int64_t now_ms, int64_t over_ms, int64_t refresh_life_ms) {
     static const char *const deletions[] = {
         "DELETE FROM refresh_tokens WHERE expires_ms < ?",
         "DELETE FROM sessions WHERE expires_ms < ? AND id NOT IN (SELECT session_id FROM refresh_tokens)",
@@ -371,7 +371,7 @@ void auth_store_tidy(bc_db_t *db, int64_t now_ms, int64_t refresh_life_ms) {
         "(SELECT 1 FROM sessions s WHERE s.user_id = users.id)",
     };
     const int64_t before[] = {now_ms,
-                              now_ms,
+                              over_ms,
                               now_ms / 1000,
                               now_ms - MERGES_KEPT_MS,
                               now_ms,

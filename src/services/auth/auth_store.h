@@ -130,8 +130,9 @@ int auth_store_due_merges(bc_db_t *db, int64_t now_ms, auth_merge_t *merges, int
 void auth_store_feed(bc_db_t *db, uint64_t after, int limit, int64_t now_s, json_t *items, uint64_t *position,
                      bool *more);
 
-/* Removes what nobody can ask for any more: dead tokens, ended sessions, revocations older than any token they speak of, … */
-void auth_store_tidy(bc_db_t *db, int64_t now_ms, int64_t refresh_life_ms);
+/* Removes what nobody can ask for any more: dead tokens, sessions that were over before `over_ms`, revocations older than any token they
+ * speak of, … */
+void auth_store_tidy(bc_db_t *db, int64_t now_ms, int64_t over_ms, int64_t refresh_life_ms);
 
 /* --- auth_store_account.c --- */
 
@@ -210,8 +211,9 @@ void auth_store_put_audit(bc_db_t *db, const auth_audit_t *entry);
 /* At most `max`, the newest first, before `before`; of one user unless NULL. */
 int auth_store_audit(bc_db_t *db, const cart_id_t *user, int64_t before, auth_audit_t *entries, int max);
 
-/* At most `max` guests of whom no token can live any more: untouched since `before_ms` and without a living session. */
-int auth_store_dead_guests(bc_db_t *db, int64_t before_ms, int64_t now_ms, cart_id_t *guests, int max);
+/* At most `max` open guests of whom every session was over before `before_ms`. Looks at sessions that are over only, which tidying removes
+ * afterwards: what it costs does not grow with the guests there are. */
+int auth_store_dead_guests(bc_db_t *db, int64_t before_ms, cart_id_t *guests, int max);
 
 /* --- shared by the store's files --- */
 #define AUTH_USER_COLUMNS                                                                                              \

@@ -126,14 +126,14 @@ int auth_store_audit(bc_db_t *db, const cart_id_t *user, int64_t before, auth_au
 
 /* --- guests --- */
 
-int auth_store_dead_guests(bc_db_t *db, int64_t before_ms, int64_t now_ms, cart_id_t *guests, int max) {
+int auth_store_dead_guests(bc_db_t *db, int64_t before_ms, cart_id_t *guests, int max) {
     int count = 0;
     bc_statement_t *statement = bc_db_prepare(
-        db, "SELECT u.id FROM users u WHERE u.kind = 0 AND u.closed = 0 AND u.changed_ms < ? AND NOT "
-            "EXISTS (SELECT 1 FROM sessions s WHERE s.user_id = u.id AND s.revoked_ms = 0 AND s.expires_ms > "
-            "?) LIMIT ?");
+        db, "SELECT DISTINCT u.id FROM sessions o JOIN users u ON u.id = o.user_id WHERE o.expires_ms < ? AND "
+            "u.kind = 0 AND u.closed = 0 AND NOT EXISTS (SELECT 1 FROM sessions s WHERE s.user_id = u.id "
+            "AND s.expires_ms >= ?) LIMIT ?");
     bc_bind_int(statement, 1, before_ms);
-    bc_bind_int(statement, 2, now_ms);
+    bc_bind_int(statement, 2, before_ms);
     bc_bind_int(statement, 3, max);
     while (count < max && bc_step(statement) == BC_DB_ROW) {
         if (bc_column_id(statement, 0, &guests[count])) count++;

@@ -1,6 +1,6 @@
 /*
  * What payment and auth have published, applied to carts: `order.paid` takes the ordered quantities out of the cart and leaves what was
- * added meanwhile, `user.erased` clears it.
+ * added meanwhile, `user.erased` and `user.expired` (a guest whose last token is dead) clear it.
  *
  * The inbox is in DATA/cart-events.db, the cart in the engine: two stores, so a kill between them applies an event again. The engine knows
  * the request id (made of the order, or the event) for CART_RECENT_KEEP_S and answers that it has been; so at least once is once.
@@ -84,7 +84,8 @@ static bc_event_result_t user_erased(bc_db_t *db, const bc_event_t *event, void 
 }
 
 static const bc_event_handler_t payment_handlers[] = {{"order.paid", order_paid}, {NULL, NULL}};
-static const bc_event_handler_t auth_handlers[] = {{"user.erased", user_erased}, {NULL, NULL}};
+static const bc_event_handler_t auth_handlers[] = {
+    {"user.erased", user_erased}, {"user.expired", user_erased}, {NULL, NULL}};
 
 /* ---- life ------------------------------------------------------------------------------------------------------------ */
 

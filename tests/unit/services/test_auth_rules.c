@@ -1,4 +1,5 @@
 /* What is accepted, and the limits that count time given to them. */
+#include "services/auth/auth_agent.h"
 #include "services/auth/auth_limits.h"
 #include "services/auth/auth_rules.h"
 
@@ -148,11 +149,48 @@ static void many_addresses_take_no_more_memory_and_do_not_lock_out(void **state)
     auth_limits_destroy(limits);
 }
 
+static void a_browser_becomes_two_words(void **state) {
+    (void)state;
+    static const char *const agents[][2] = {
+        {"Mozilla/5.0 (X11; Linux x86_64; rv:130.0) Gecko/20100101 Firefox/130.0", "firefox/linux"},
+        {"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0.0.0 "
+         "Safari/537.36 "
+         "Edg/120.0.0.0",
+         "edge/windows"},
+        {"Mozilla/5.0 (Linux; Android 14; Pixel 8) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/120.0 Mobile "
+         "Safari/537.36",
+         "chrome/android"},
+        {"Mozilla/5.0 (iPhone; CPU iPhone OS 17_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17.0 "
+         "Mobile/15E148 Safari/604.1",
+         "safari/ios"},
+        {"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/17 "
+         "Safari/605",
+         "safari/macos"},
+        {"curl/8.5.0", "curl/other"},
+        {"<script>alert(1)</script>", "other/other"},
+        {"", "other/other"},
+    };
+    char name[AUTH_AGENT_BYTES], browser[AUTH_AGENT_BYTES], system[AUTH_AGENT_BYTES];
+    for (size_t i = 0; i < sizeof(agents) / sizeof(agents[0]); i++) {
+        auth_agent_name(agents[i][0], name);
+        assert_string_equal(name, agents[i][1]);
+        auth_agent_halves(name, browser, system);
+        assert_int_equal(strncmp(name, browser, strlen(browser)), 0);
+        assert_string_equal(strchr(name, '/') + 1, system);
+    }
+    auth_agent_name(NULL, name);
+    assert_string_equal(name, "other/other");
+    auth_agent_halves("", browser, system); /* a session of before */
+    assert_string_equal(browser, "other");
+    assert_string_equal(system, "other");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(addresses_are_normalised_or_refused),
         cmocka_unit_test(the_longest_address_fits_and_one_more_does_not),
         cmocka_unit_test(passwords_are_counted_in_code_points),
+        cmocka_unit_test(a_browser_becomes_two_words),
         cmocka_unit_test(an_address_is_limited_and_let_in_again),
         cmocka_unit_test(an_account_waits_longer_with_each_failure_but_never_for_ever),
         cmocka_unit_test(many_addresses_take_no_more_memory_and_do_not_lock_out),

@@ -301,6 +301,16 @@ static void an_erased_user_has_an_empty_cart(void **state) {
     expect(&user, "v2");
 }
 
+static void a_guest_whose_last_token_is_dead_has_an_empty_cart(void **state) {
+    (void)state;
+    cart_id_t user = bc_random_id();
+    char name[CART_ID_CHARS + 1];
+    cart_id_format("usr_", &user, name);
+    change(&user, "a", one("set", 7, 2), "7:2 v1");
+    publish(auth_db, auth_outbox, "users", "user.expired", name, json_pack("{s:s}", "user", name));
+    expect(&user, "v2");
+}
+
 static void malformed_events_are_dead_letters(void **state) {
     (void)state;
     cart_id_t user = bc_random_id();
@@ -345,6 +355,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(what_was_ordered_leaves_the_cart_and_what_was_added_stays, setup, teardown),
         cmocka_unit_test_setup_teardown(an_event_that_comes_again_after_a_kill_counts_once, setup, teardown),
         cmocka_unit_test_setup_teardown(an_erased_user_has_an_empty_cart, setup, teardown),
+        cmocka_unit_test_setup_teardown(a_guest_whose_last_token_is_dead_has_an_empty_cart, setup, teardown),
         cmocka_unit_test_setup_teardown(malformed_events_are_dead_letters, setup, teardown),
         cmocka_unit_test_setup_teardown(a_guest_whose_cart_was_merged_holds_no_log_up, setup, teardown),
     };
