@@ -175,6 +175,42 @@ static void nonsense_is_refused_with_the_part_that_is_wrong(void **state) {
     init("");
 }
 
+static void arm(const char *folder, const char *point, const char *word) {
+    char path[256];
+    (void)snprintf(path, sizeof(path), "%s/%s", folder, point);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    (void)fputs(word, file);
+    (void)fclose(file);
+}
+
+static void an_armed_point_is_passed_once(void **state) {
+    char folder[] = "/tmp/bookcart-fault-XXXXXX", setting[64], reason[BC_CONFIG_REASON_BYTES];
+    (void)state;
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(setting, sizeof(setting), "other=fail@2 armed:%s", folder);
+    assert_true(bc_fault_init(setting, reason));
+    assert_false(bc_fault("here"));
+    arm(folder, "here", "fail");
+    assert_false(bc_fault("there"));
+    assert_true(bc_fault("here"));
+    assert_false(bc_fault("here"));
+    assert_false(bc_fault("other"));
+    assert_true(bc_fault("other")); /* counted points beside it */
+    arm(folder, "here", "kill");
+    pid_t child = fork();
+    if (child == 0) {
+        (void)bc_fault("here");
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    assert_false(bc_fault("here"));
+    assert_true(bc_fault_init("", reason));
+    assert_int_equal(rmdir(folder), 0); /* nothing is left in it */
+}
+
 int main(void) {
     bc_log_init("test", BC_LOG_ALERT + 1);
     const struct CMUnitTest tests[] = {
@@ -187,6 +223,7 @@ int main(void) {
         cmocka_unit_test(a_point_fails_at_its_passage_only),
         cmocka_unit_test(a_point_kills_the_process),
         cmocka_unit_test(nonsense_is_refused_with_the_part_that_is_wrong),
+        cmocka_unit_test(an_armed_point_is_passed_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
