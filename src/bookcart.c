@@ -6,6 +6,7 @@
 #include "program.h"
 
 #include "platform/bc_log.h"
+#include "platform/bc_picture.h"
 #include "platform/bc_random.h"
 #include "services/auth/auth.h"
 #include "services/cart/cart_service.h"
@@ -241,6 +242,8 @@ static int run_command(const command_t *command, int count, char **arguments) {
 }
 
 int main(int argc, char **argv) {
+    /* Not a command for people: what bc_picture_recode starts. */
+    if (argc == 2 && strcmp(argv[1], BC_PICTURE_WORKER) == 0) return bc_picture_worker_main();
     (void)umask(077); /* nothing we make is for others */
     if (argc < 2) {
         print_help(stderr);

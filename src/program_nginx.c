@@ -13,6 +13,8 @@
  */
 #include "program.h"
 
+#include "platform/bc_images.h"
+
 #include <assert.h>
 #include <string.h>
 
@@ -56,7 +58,7 @@ static void write_problems(FILE *out, bool tls, bool cors) {
         "cart_problem on;\n",
         out);
     write_safety_headers(out, "            ", tls, cors);
-    fputs("        }\n", out);
+    fputs("            add_header Allow $media_allow always;\n        }\n", out);
 }
 
 /* --- CORS: exact origins, preflights answered here --- */
@@ -153,7 +155,7 @@ static void write_locations(FILE *out, bool limits) {
         write_proxied(out, catalogue[i], "library", &limit_catalogue,
                       "proxy_cache pages; gzip on; client_max_body_size 16k;", limits);
     for (int i = 0; library_admin[i] != NULL; i++)
-        write_proxied(out, library_admin[i], "library", &limit_auth, NULL, limits);
+        write_proxied(out, library_admin[i], "library", &limit_auth, "client_max_body_size 5m;", limits);
     for (int i = 0; payment[i] != NULL; i++)
         write_proxied(out, payment[i], "payment", &limit_shop, "client_max_body_size 64k;", limits);
     /* The provider's calls come from few addresses, many at once: its signature is what is believed, no limit is in its way. */
@@ -164,9 +166,25 @@ static void write_locations(FILE *out, bool limits) {
     for (int i = 0; public_answers[i] != NULL; i++)
         write_proxied(out, public_answers[i], "question", &limit_catalogue,
                       "proxy_cache pages; gzip on; client_max_body_size 16k;", limits);
+    write_proxied(out, "= /api/v1/me/picture", "auth", &limit_auth, "client_max_body_size 5m;", limits);
     /* 64 MiB and a little: the service counts the body itself. Streamed, so that nginx keeps no copy. */
     write_proxied(out, "= /api/v1/admin/books/import", "library", &limit_auth,
                   "client_max_body_size 65m; proxy_request_buffering off; proxy_read_timeout 300s;", limits);
+}
+
+/* Uploaded pictures, from the data folder itself. Whatever is not named like one is not there. An address never shows another
+ * picture, so browsers need not ask again. */
+static void write_media(FILE *out, bool tls, bool cors) {
+    fputs("        location ^~ " BC_IMAGES_PREFIX " {\n"
+          "            location ~ \"^" BC_IMAGES_PREFIX
+          "(?:books|users)/[0-9a-f]{32}/(?:large|medium|small)\\.webp$\" {\n"
+          /* Relative to nginx's prefix, DATA/nginx: a path that is spelled out might hold a `$`. */
+          "                root ..;\n                log_not_found off;\n                types { image/webp webp; }\n"
+          "                add_header Cache-Control \"public, max-age=31536000, immutable\";\n"
+          "                add_header Content-Security-Policy \"default-src 'none'; sandbox\";\n",
+          out);
+    write_common_headers(out, "                ", tls, cors);
+    fputs("            }\n            return 404;\n        }\n", out);
 }
 
 static void write_cart(FILE *out, bool limits, bool tls, bool cors) {
@@ -299,6 +317,7 @@ static void write_shop(FILE *out, const bc_config_t *config, const program_nginx
     write_problems(out, tls, cors);
     write_cart(out, limits, tls, cors);
     write_locations(out, limits);
+    write_media(out, tls, cors);
     fputs("        location / { return 404; }\n    }\n", out);
 }
 
@@ -350,6 +369,10 @@ void program_nginx_write(const bc_config_t *config, const program_nginx_t *nginx
     fputs("    map $remote_addr $limit_key { default $binary_remote_addr; "
           "\"~*^(?<net>(?:[0-9a-f]{1,4}:){4})\" $net; \"~*^(?<short>[0-9a-f:]+?)::\" $short; }\n"
           "    limit_req_status 429;\n    limit_req_log_level info;\n",
+          out);
+    /* What nginx serves itself is only ever read (RFC 9110 15.5.6 wants it said); services say their own. */
+    fputs("    map \"$status:$request_uri\" $media_allow { default \"\"; \"~^405:" BC_IMAGES_PREFIX
+          "\" \"GET, HEAD\"; }\n",
           out);
     write_limit_zone(out, &limit_auth);
     write_limit_zone(out, &limit_catalogue);

@@ -67,8 +67,9 @@ static void show_time(json_t *object, const char *name, int64_t unix_ms) {
 json_t *auth_profile_json(const auth_user_t *user) {
     bool guest = user->kind == BC_KIND_GUEST;
     json_t *shown = auth_user_json(user);
-    json_t *more = json_pack("{s:s?, s:s?}", "about", guest ? NULL : user->about, "language",
-                             user->language[0] == '\0' ? NULL : user->language);
+    json_t *more = json_pack("{s:s?, s:s?, s:s?}", "about", guest ? NULL : user->about, "language",
+                             user->language[0] == '\0' ? NULL : user->language, "picture_url",
+                             user->picture_url[0] == '\0' ? NULL : user->picture_url);
     if (shown == NULL || more == NULL || json_object_update(shown, more) != 0) {
         json_decref(shown);
         shown = NULL;

@@ -22,6 +22,7 @@ static const bc_route_t routes[] = {
     {"POST",   "/api/v1/auth/email/verify",    BC_ANYONE,   auth_verify,      .fields = "token:string!"},
     {"GET",    "/api/v1/me",                   BC_GUEST,    auth_me,          .query = NULL},
     {"PATCH",  "/api/v1/me",                   BC_CUSTOMER, auth_me_change,   .fields = "name:string about:string? language:string?"},
+    {"PUT",    "/api/v1/me/picture",           BC_CUSTOMER, auth_me_picture,  .media = BC_IMAGES_MEDIA, .body_max_bytes = BC_PICTURE_BYTES_MAX},
     {"POST",   "/api/v1/me/password",          BC_CUSTOMER, auth_me_password, .fields = "password:string! new_password:string!"},
     {"POST",   "/api/v1/me/email",             BC_CUSTOMER, auth_me_email,    .fields = "password:string! email:string!"},
     {"POST",   "/api/v1/me/erase",             BC_CUSTOMER, auth_me_erase,    .fields = "password:string!"},
@@ -109,6 +110,7 @@ void auth_close(auth_t *auth) {
     if (auth == NULL) return;
     auth_keeper_stop(auth);
     if (auth->mailer != NULL) bc_mailer_destroy(auth->mailer);
+    bc_images_destroy(auth->images);
     if (auth->outbox != NULL) bc_outbox_destroy(auth->outbox);
     bc_feed_destroy(auth->revocations);
     auth_limits_destroy(auth->limits);
@@ -127,7 +129,9 @@ static bool open_service(const bc_service_tools_t *tools, void **context) {
     auth_t *auth = NULL;
     if (!auth_open(tools->config, tools->service_key, tools->stopping, &auth)) return false;
     auth->mailer = bc_mailer_create(tools->config, auth->db, NULL, NULL);
-    if (auth->mailer == NULL || !auth_keeper_start(auth)) {
+    auth->images = bc_images_create(tools->config, AUTH_PICTURES);
+    if (auth->mailer == NULL || auth->images == NULL || !auth_keeper_start(auth) ||
+        !bc_images_start_sweeping(auth->images, auth_picture_used, auth)) {
         auth_close(auth);
         return false;
     }
@@ -141,6 +145,7 @@ static void stop_service(void *context) {
     bc_outbox_wake(auth->outbox);
     auth_keeper_stop(auth);
     bc_mailer_stop(auth->mailer);
+    bc_images_stop(auth->images);
 }
 
 static void close_service(void *context) {

@@ -82,5 +82,7 @@ const bc_migration_t auth_migrations[] = {
      "  request_id VARCHAR(40) NOT NULL);"
      "CREATE INDEX audit_by_user ON audit(user_id, position);"
      "CREATE INDEX audit_by_time ON audit(at_ms);"},
+    {"pictures", "ALTER TABLE users ADD COLUMN picture_url VARCHAR(128);"
+                 "CREATE INDEX users_by_picture ON users(picture_url);"},
     {NULL, NULL},
 };

@@ -5,6 +5,7 @@
 #include "platform/bc_events.h"
 #include "platform/bc_feed.h"
 #include "platform/bc_http.h"
+#include "platform/bc_images.h"
 #include "platform/bc_mail.h"
 #include "platform/bc_service.h"
 #include "services/auth/auth_limits.h"
@@ -32,6 +33,7 @@ typedef struct auth {
     bc_feed_t *revocations;
     bc_outbox_t *outbox;
     bc_mailer_t *mailer;         /* NULL in admin calls without a service: the next one sends */
+    bc_images_t *images;         /* NULL as the mailer */
     unsigned char guest_key[32]; /* authenticates guests' refresh tokens */
     int64_t access_life_ms, refresh_life_ms, grace_ms;
 
@@ -115,6 +117,9 @@ void auth_page_answer(auth_t *auth, bc_reply_t *reply, const char *list, json_t 
 /* auth_link.c: in the keeper's thread, looks at addresses for which a new password was asked. */
 void auth_forgotten_look(auth_t *auth);
 
+/* auth_picture.c: for the image host's sweep; the context is an auth_t. */
+bc_images_used_t auth_picture_used(void *context, const char *url);
+
 /* auth_merge.c: sends one merge to the cart service. true: it is done, *reply is its answer (the caller owns it). */
 bool auth_merge_send(const auth_t *auth, const auth_merge_t *merge, int64_t timeout_ms, json_t **reply);
 void auth_merge_note(auth_t *auth, const auth_merge_t *merge, bool done);
@@ -148,6 +153,7 @@ void auth_reset(bc_request_t *request, bc_reply_t *reply, void *context);
 void auth_verify(bc_request_t *request, bc_reply_t *reply, void *context);
 void auth_me(bc_request_t *request, bc_reply_t *reply, void *context);
 void auth_me_change(bc_request_t *request, bc_reply_t *reply, void *context);
+void auth_me_picture(bc_request_t *request, bc_reply_t *reply, void *context);
 void auth_me_password(bc_request_t *request, bc_reply_t *reply, void *context);
 void auth_me_email(bc_request_t *request, bc_reply_t *reply, void *context);
 void auth_me_erase(bc_request_t *request, bc_reply_t *reply, void *context);

@@ -27,6 +27,7 @@ void auth_store_read_user(bc_statement_t *row, int at, auth_user_t *user) {
     auth_store_copy_text(row, at + 9, user->language, sizeof(user->language));
     user->tokens_from_s = bc_column_int(row, at + 10);
     user->created_ms = bc_column_int(row, at + 11);
+    auth_store_copy_text(row, at + 12, user->picture_url, sizeof(user->picture_url));
 }
 
 static bool one_user(bc_statement_t *statement, auth_user_t *user) {

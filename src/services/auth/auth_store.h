@@ -22,6 +22,7 @@
 #define AUTH_STORE_H
 
 #include "platform/bc_db.h"
+#include "platform/bc_images.h"
 #include "platform/bc_token.h"
 #include "services/auth/auth_password.h"
 #include "services/auth/auth_rules.h"
@@ -33,6 +34,7 @@
 #define AUTH_ABOUT_BYTES      (AUTH_ABOUT_MAX * 4 + 1)
 #define AUTH_LANGUAGE_BYTES   8
 #define AUTH_AGENT_BYTES      33
+#define AUTH_PICTURES         "users" /* below DATA/media */
 #define AUTH_AUDIT_KEPT_MS    (800LL * 24 * 3600 * 1000)
 #define AUTH_FORGOTTEN_MAX    1000 /* addresses that wait to be looked at; one more is answered 503 */
 
@@ -58,6 +60,7 @@ typedef struct {
     char language[AUTH_LANGUAGE_BYTES]; /* "": not chosen */
     int64_t tokens_from_s;
     int64_t created_ms;
+    char picture_url[BC_IMAGES_URL_MAX]; /* "": none */
 } auth_user_t;
 
 typedef struct {
@@ -139,6 +142,9 @@ void auth_store_tidy(bc_db_t *db, int64_t now_ms, int64_t over_ms, int64_t refre
 /* NULL: stays as it is. false: closed meanwhile. */
 bool auth_store_set_profile(bc_db_t *db, const cart_id_t *id, const char *name, const char *about, const char *language,
                             int64_t now_ms);
+/* false: closed meanwhile. */
+bool auth_store_set_picture(bc_db_t *db, const cart_id_t *id, const char *url, int64_t now_ms);
+bool auth_store_uses_picture(bc_db_t *db, const char *url);
 /* At most `max` live sessions, the newest first, older than (before_ms, before_id); how many. */
 int auth_store_sessions(bc_db_t *db, const cart_id_t *user, int64_t now_ms, int64_t before_ms,
                         const cart_id_t *before_id, auth_session_t *sessions, int max);
@@ -218,8 +224,8 @@ int auth_store_dead_guests(bc_db_t *db, int64_t before_ms, cart_id_t *guests, in
 /* --- shared by the store's files --- */
 #define AUTH_USER_COLUMNS                                                                                              \
     "u.id, u.kind, u.role, u.email, u.email_verified, u.name, u.password_hash, u.closed, u.about, u.language, "        \
-    "u.tokens_from_s, u.created_ms"
-#define AUTH_USER_COLUMNS_COUNT 12
+    "u.tokens_from_s, u.created_ms, u.picture_url"
+#define AUTH_USER_COLUMNS_COUNT 13
 void auth_store_read_user(bc_statement_t *row, int at, auth_user_t *user);
 void auth_store_copy_text(bc_statement_t *row, int column, char *text, size_t size);
 

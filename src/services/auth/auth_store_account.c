@@ -21,6 +21,23 @@ bool auth_store_set_profile(bc_db_t *db, const cart_id_t *id, const char *name, 
     return changed_one(db, statement);
 }
 
+bool auth_store_set_picture(bc_db_t *db, const cart_id_t *id, const char *url, int64_t now_ms) {
+    bc_statement_t *statement =
+        bc_db_prepare(db, "UPDATE users SET picture_url = ?, changed_ms = ? WHERE id = ? AND closed = 0");
+    bc_bind_text(statement, 1, url);
+    bc_bind_int(statement, 2, now_ms);
+    bc_bind_id(statement, 3, id);
+    return changed_one(db, statement);
+}
+
+bool auth_store_uses_picture(bc_db_t *db, const char *url) {
+    bc_statement_t *statement = bc_db_prepare(db, "SELECT 1 FROM users WHERE picture_url = ? LIMIT 1");
+    bc_bind_text(statement, 1, url);
+    bool used = bc_step(statement) == BC_DB_ROW;
+    bc_statement_done(statement);
+    return used;
+}
+
 int auth_store_sessions(bc_db_t *db, const cart_id_t *user, int64_t now_ms, int64_t before_ms,
                         const cart_id_t *before_id, auth_session_t *sessions, int max) {
     int count = 0;
@@ -167,6 +184,7 @@ void auth_store_drop_forgotten(bc_db_t *db, int64_t position) {
 bool auth_store_erase(bc_db_t *db, const auth_user_t *user, int64_t tokens_from_s, int64_t now_ms) {
     bc_statement_t *statement = bc_db_prepare(
         db, "UPDATE users SET email = NULL, email_verified = 0, name = '', about = '', language = '', "
+            "picture_url = NULL, "
             "password_hash = '', role = 0, closed = 3, tokens_from_s = ?, changed_ms = ? WHERE id = ? AND "
             "closed = 0 AND password_hash = ? AND tokens_from_s = ? AND (role = 0 OR (SELECT n FROM (SELECT COUNT(*) "
             "AS n FROM "

@@ -1,5 +1,7 @@
 #include "services/library/library_book.h"
 
+#include "platform/bc_images.h"
+
 #include "services/library/library_csv.h"
 
 #include <assert.h>
@@ -30,9 +32,10 @@ static const char *judge_names(const char *const *names, size_t count) {
     return NULL;
 }
 
+/* An address elsewhere, or of a picture that was uploaded here. */
 static const char *judge_url(const char *url) {
     const char *reason = judge_text(url, library_url_bytes_max, false);
-    if (reason != NULL) return reason;
+    if (reason != NULL || bc_images_is_address(url, LIBRARY_PICTURES)) return reason;
     if (strncmp(url, "https://", 8) != 0 && strncmp(url, "http://", 7) != 0) return "is not an http address";
     if (strpbrk(url, " \"<>\\^`{|}") != NULL) return "is not an http address";
     return NULL;

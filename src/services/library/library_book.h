@@ -11,6 +11,9 @@
 
 #define LIBRARY_ID_MAX ((INT64_C(1) << 53) - 1)
 
+/* Below DATA/media: the pictures of books. */
+#define LIBRARY_PICTURES "books"
+
 enum {
     library_title_bytes_max = 1024,
     library_name_bytes_max = 256, /* one author, one genre */
@@ -41,7 +44,7 @@ typedef struct {
     const char *description;
     const char *language;  /* ISO 639-1, or 639-3 where there is no two-letter code */
     const char *isbn;      /* 13 digits */
-    const char *cover_url; /* https:// or http:// */
+    const char *cover_url; /* https://, http://, or of a picture kept here */
     bool has_year;
     int year;
     bool has_price;

@@ -22,14 +22,14 @@ json_t *library_json_book(const library_row_t *row, const char *currency, bool a
     char updated[BC_TIME_TEXT_BYTES];
     bc_time_format(row->updated_ms, updated);
     json_t *book = json_pack(
-        "{s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:s}, s:s, s:o, s:I, s:o, s:n, s:s}", "id",
+        "{s:I, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:{s:I, s:s}, s:s, s:o, s:I, s:o, s:o, s:s}", "id",
         (json_int_t)row->id, "title", row->title, "authors", stored_names(row->authors, library_authors_max), "year",
         row->has_year ? json_integer(row->year) : json_null(), "language", text_or_null(row->language), "isbn",
         text_or_null(row->isbn), "genres", stored_names(row->genres, library_genres_max), "description",
         text_or_null(row->description), "price", "amount", (json_int_t)row->price_minor, "currency", currency,
         "availability", library_availability(row->stock), "rating",
         row->rating < 0 ? json_null() : json_real(row->rating / 100.0), "ratings_count", (json_int_t)row->ratings_count,
-        "cover_url", text_or_null(row->cover_url), "banner_url", "updated_at", updated);
+        "cover_url", text_or_null(row->cover_url), "banner_url", text_or_null(row->banner_url), "updated_at", updated);
     if (book != NULL && admin && json_object_set_new(book, "state", json_string(row->gone ? "gone" : "live")) != 0) {
         json_decref(book);
         book = NULL;

@@ -52,6 +52,7 @@ static void close_library(void *context) {
     library_t *library = context;
     bc_task_destroy(library->jobs);
     bc_task_destroy(library->keeper);
+    bc_images_destroy(library->images);
     bc_consumer_destroy(library->stock); /* before what its handlers use */
     bc_revoked_destroy(library->revoked);
     bc_feed_destroy(library->feed);
@@ -108,7 +109,8 @@ static bool start_tasks(library_t *library) {
     library_job_sweep(library->config, library_store_db(library->store));
     library->jobs = bc_task_create("library-jobs", library_job_step, &library->worker);
     if (library->jobs != NULL) library->keeper = bc_task_create("library-keeper", keep_house, library);
-    return library->keeper != NULL;
+    if (library->keeper != NULL) library->images = bc_images_create(library->config, LIBRARY_PICTURES);
+    return library->images != NULL && bc_images_start_sweeping(library->images, library_picture_used, library);
 }
 
 static bool open_library(const bc_service_tools_t *tools, void **context) {
@@ -140,6 +142,7 @@ static void stop_library(void *context) {
     bc_revoked_stop(library->revoked);
     bc_consumer_stop(library->stock);
     bc_task_stop(library->jobs);
+    bc_images_stop(library->images);
     bc_task_stop(library->keeper);
     bc_feed_wake(library->feed);
     bc_outbox_wake(library->outbox);

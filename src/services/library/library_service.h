@@ -6,6 +6,7 @@
 #include "platform/bc_events.h"
 #include "platform/bc_feed.h"
 #include "platform/bc_http.h"
+#include "platform/bc_images.h"
 #include "platform/bc_revoked.h"
 #include "platform/bc_service.h"
 #include "services/library/library.h"
@@ -24,6 +25,7 @@ typedef struct {
     library_worker_t worker;   /* what the thread of jobs works with */
     bc_task_t *jobs;           /* owned */
     bc_task_t *keeper;         /* owned: forgets what is over */
+    bc_images_t *images;       /* owned */
     const char *service_key;   /* borrowed for the service's life */
     bc_revoked_t *revoked;     /* owned */
 } library_t;
@@ -51,6 +53,11 @@ void library_handle_admin_hide(bc_request_t *request, bc_reply_t *reply, void *c
 void library_handle_admin_book(bc_request_t *request, bc_reply_t *reply, void *context);
 void library_handle_admin_patch(bc_request_t *request, bc_reply_t *reply, void *context);
 void library_handle_admin_delete(bc_request_t *request, bc_reply_t *reply, void *context);
+
+/* library_picture.c */
+void library_handle_cover(bc_request_t *request, bc_reply_t *reply, void *context);
+void library_handle_banner(bc_request_t *request, bc_reply_t *reply, void *context);
+bc_images_used_t library_picture_used(void *context, const char *url); /* of library_t */
 
 /* library_admin_jobs.c */
 void library_handle_job_import(bc_request_t *request, bc_reply_t *reply, void *context);

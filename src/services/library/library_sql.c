@@ -54,6 +54,9 @@ const bc_migration_t library_migrations[] = {
      "CREATE TABLE job_rejects("
      " job " BC_SQL_ID " NOT NULL, line " BC_SQL_BIGINT " NOT NULL, reason VARCHAR(300) NOT NULL,"
      " PRIMARY KEY(job, line));" BC_ONCE_MIGRATION},
+    {"banners", "ALTER TABLE books ADD COLUMN banner_url TEXT;"
+                "CREATE INDEX books_by_cover ON books(cover_url);"
+                "CREATE INDEX books_by_banner ON books(banner_url);"},
     {NULL, NULL},
 };
 

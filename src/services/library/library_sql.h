@@ -5,6 +5,7 @@
 #define LIBRARY_SQL_H
 
 #include "platform/bc_db.h"
+#include "platform/bc_images.h"
 #include "services/library/library_store.h"
 
 /* books.year of a book without one: sorts below every year. Stored: only another migration may change it. */
@@ -26,7 +27,8 @@ extern const char *const library_sql_list[LIBRARY_LIST_COUNT][LIBRARY_SORT_COUNT
 /* read_row in library_store.c goes by this order. */
 #define LIBRARY_ROW                                                                                                    \
     "b.id, b.state, b.title, b.title_key, b.authors, b.genres, b.language, b.isbn, b.description, b.cover_url, "       \
-    "b.year, b.price_minor, b.stock, b.rating, b.ratings_count, b.position, b.updated_ms, b.content_position "
+    "b.year, b.price_minor, b.stock, b.rating, b.ratings_count, b.position, b.updated_ms, b.content_position, "        \
+    "b.banner_url "
 
 #define LIBRARY_NEXT_POSITION "(SELECT COALESCE(MAX(position), 0) + 1 FROM books)"
 
@@ -38,7 +40,7 @@ extern const char *const library_sql_list[LIBRARY_LIST_COUNT][LIBRARY_SORT_COUNT
 #define LIBRARY_SQL_LIVE     "SELECT " LIBRARY_ROW "FROM books b WHERE b.state = 0 AND b.id > ?1 ORDER BY b.id LIMIT ?2"
 #define LIBRARY_SQL_KNOWN    "SELECT state, COALESCE(imported = ?2, 0) FROM books WHERE id = ?1"
 
-/* ?15 digest, ?16 now, ?17 whether the source names a price: one that came from the rule never replaces what is there. */
+/* A cover that was uploaded stays whatever an import says. ?15 digest, ?16 now, ?17 whether the source names a price: one that came from the rule never replaces what is there. */
 #define LIBRARY_SQL_UPSERT                                                                                             \
     "INSERT INTO books(id, state, title, title_key, authors, genres, language, isbn, description, cover_url, year, "   \
     "price_minor, stock, rating, ratings_count, imported, position, content_position, created_ms, updated_ms) "        \
@@ -47,7 +49,8 @@ extern const char *const library_sql_list[LIBRARY_LIST_COUNT][LIBRARY_SORT_COUNT
         "id") "title = excluded.title, title_key = excluded.title_key, "                                               \
               "authors = excluded.authors, genres = excluded.genres, language = excluded.language, isbn = "            \
               "excluded.isbn, "                                                                                        \
-              "description = excluded.description, cover_url = excluded.cover_url, year = excluded.year, "             \
+              "description = excluded.description, cover_url = CASE WHEN books.cover_url LIKE '" BC_IMAGES_PREFIX      \
+              "%' THEN books.cover_url ELSE excluded.cover_url END, year = excluded.year, "                            \
               "price_minor = CASE WHEN ?17 THEN excluded.price_minor ELSE books.price_minor END, rating = "            \
               "excluded.rating, "                                                                                      \
               "ratings_count = excluded.ratings_count, imported = excluded.imported, position = excluded.position, "   \
@@ -61,6 +64,16 @@ extern const char *const library_sql_list[LIBRARY_LIST_COUNT][LIBRARY_SORT_COUNT
     "?14, "                                                                                                            \
     "updated_ms = ?15, position = " LIBRARY_NEXT_POSITION ", content_position = " LIBRARY_NEXT_POSITION                \
     " WHERE id = ?1 AND state = 0 AND position = ?16"
+
+/* ?2 the address, ?3 now. */
+#define LIBRARY_SQL_REFER(column)                                                                                      \
+    "UPDATE books SET " column " = ?2, updated_ms = ?3, position = " LIBRARY_NEXT_POSITION                             \
+    ", content_position = " LIBRARY_NEXT_POSITION " WHERE id = ?1 AND state = 0 AND (" column " IS NULL OR " column    \
+    " <> ?2)"
+#define LIBRARY_SQL_COVER  LIBRARY_SQL_REFER("cover_url")
+#define LIBRARY_SQL_BANNER LIBRARY_SQL_REFER("banner_url")
+#define LIBRARY_SQL_PICTURE_USED                                                                                       \
+    "SELECT 1 FROM books WHERE cover_url = ?1 UNION ALL SELECT 1 FROM books WHERE banner_url = ?1 LIMIT 1"
 
 #define LIBRARY_SQL_HIDE                                                                                               \
     "UPDATE books SET state = 1, updated_ms = ?2, position = " LIBRARY_NEXT_POSITION                                   \

@@ -1,5 +1,6 @@
 #include "services/library/library_store.h"
 
+#include "platform/bc_images.h"
 #include "platform/bc_log.h"
 #include "platform/bc_random.h"
 #include "services/library/library_events.h"
@@ -128,6 +129,7 @@ static void read_row(bc_statement_t *statement, library_row_t *row) {
         .position = (uint64_t)bc_column_int(statement, 15),
         .updated_ms = bc_column_int(statement, 16),
         .content_position = (uint64_t)bc_column_int(statement, 17),
+        .banner_url = bc_column_text(statement, 18),
     };
     row->has_year = row->year_key > LIBRARY_YEAR_UNKNOWN;
     row->year = row->has_year ? (int)row->year_key : 0;
@@ -531,6 +533,31 @@ library_result_t library_store_stock_inside(library_store_t *store, int64_t id, 
     bc_bind_int(update, 2, copies);
     bc_bind_int(update, 3, revision);
     return bc_run(update) == BC_DB_DONE ? LIBRARY_OK : LIBRARY_FAILED;
+}
+
+library_result_t library_store_picture_inside(library_store_t *store, int64_t id, library_picture_t which,
+                                              const char *url, int64_t now_ms, bool *changed) {
+    bc_statement_t *refer = bc_db_prepare(store->db, which == LIBRARY_COVER ? LIBRARY_SQL_COVER : LIBRARY_SQL_BANNER);
+    assert(bc_images_is_address(url, LIBRARY_PICTURES));
+    bc_bind_int(refer, 1, id);
+    bc_bind_text(refer, 2, url);
+    bc_bind_int(refer, 3, now_ms);
+    if (bc_run(refer) != BC_DB_DONE) return LIBRARY_FAILED;
+    *changed = bc_db_changes(store->db) == 1;
+    if (*changed) library_event_changed(store->db, id);
+    return bc_db_is_sound(store->db) ? LIBRARY_OK : LIBRARY_FAILED;
+}
+
+library_result_t library_store_uses_picture(library_store_t *store, const char *url, bool *used) {
+    bc_db_enter(store->db);
+    bc_statement_t *find = bc_db_prepare(store->db, LIBRARY_SQL_PICTURE_USED);
+    bc_bind_text(find, 1, url);
+    bc_db_result_t found = bc_step(find);
+    bc_statement_done(find);
+    bc_db_leave(store->db);
+    if (found != BC_DB_ROW && found != BC_DB_DONE) return LIBRARY_FAILED;
+    *used = found == BC_DB_ROW;
+    return LIBRARY_OK;
 }
 
 typedef struct {

@@ -54,6 +54,7 @@ typedef struct {
     const char *isbn;
     const char *description;
     const char *cover_url;
+    const char *banner_url;
     bool has_year;
     int year;
     int64_t year_key; /* year, or below every year */
@@ -86,6 +87,8 @@ const uint8_t *library_store_cursor_key(const library_store_t *store);
 library_search_t *library_store_search(library_store_t *store);
 
 library_result_t library_store_get(library_store_t *store, int64_t id, library_row_fn show, void *context);
+/* Whether a book, gone ones included, refers to this picture. */
+library_result_t library_store_uses_picture(library_store_t *store, const char *url, bool *used);
 
 /* Whether there is any book, gone ones included. */
 library_result_t library_store_is_empty(library_store_t *store, bool *empty);
@@ -176,6 +179,12 @@ library_result_t library_store_hide_inside(library_store_t *store, int64_t id, i
 /* Takes the free copies of a book as its ledger told them; a revision that is not greater than the last one taken changes nothing, nor
  * does a book that never was. */
 library_result_t library_store_stock_inside(library_store_t *store, int64_t id, int64_t copies, int64_t revision);
+
+typedef enum { LIBRARY_COVER, LIBRARY_BANNER } library_picture_t;
+/* Refers a live book to a picture. The picture that is there already is no change: no new position, no event. A book
+ * that is gone stays as it is. One statement, and the event's. */
+library_result_t library_store_picture_inside(library_store_t *store, int64_t id, library_picture_t which,
+                                              const char *url, int64_t now_ms, bool *changed);
 
 typedef enum {
     LIBRARY_CHANGE_REFUSE, /* nothing; the decider keeps the reason */
