@@ -32,6 +32,7 @@ SETTINGS = {
     # The real hash, with little work in it: these tests are not about its cost.
     "BOOKCART_ARGON2_MEMORY": "1m",
     "BOOKCART_ARGON2_PASSES": "1",
+    "BOOKCART_SANDBOX_SETTLE": "500ms",
 }
 
 
