@@ -1,13 +1,16 @@
 /*
  * The HTTP server of a service.
  *
- * Threads: one accepts (accept_loop), each connection has one of libmicrohttpd's (dispatch runs there), stop is called by the
- * owner. Ulfius is given one default endpoint and no listening socket: we accept ourselves and hand connections over, because
- *  - Ulfius copies sizeof(struct sockaddr) bytes of the peer's address, and the kernel gives only two for an unnamed unix peer;
+ * Threads: one accepts (accept_loop), each connection has one of libmicrohttpd's (on_request runs there), stop is called by the
+ * owner. The daemon has no listening socket: we accept ourselves and hand connections over, because
  *  - a connection over the limit gets an answer (503) instead of silence;
  *  - an orderly stop accepts no more while the requests that run are still answered.
+ * Ulfius holds a request's and an answer's parts; its own dispatcher, which keeps every body in memory up to one limit for all
+ * routes before it asks who calls, is not used (decision 0093).
  *
- * A request: request id → route (404, 405) → caller (401, 403) → query and body (400, 413, 415) → handler → reply.
+ * A request: request id → route (404, 405) → caller (401, 403) → query (400) and announced length (413) → the body as it comes
+ * (413) → its form (400, 415) → handler → reply. Refused on the way, the rest of the body is read and dropped: a peer that is still
+ * sending would not hear an answer before.
  *
  * Invariants
  * 1. in_flight counts requests from their first line to their last byte (URI log and completion callbacks, which
@@ -54,8 +57,7 @@ struct bc_http {
     bc_http_options_t options;
     prepared_t *routes; /* owned */
     int routes_count;
-    struct _u_instance instance;
-    bool framework_started;
+    struct MHD_Daemon *daemon; /* owned; NULL: not started */
     int listen_fd;
     int wake_fd; /* eventfd: ends the accept loop */
     char unix_path[sizeof(((struct sockaddr_un *)0)->sun_path)];
@@ -324,42 +326,115 @@ static void count_answer(int status) {
                   1);
 }
 
-static int dispatch(const struct _u_request *raw, struct _u_response *response, void *user_data) {
-    bc_http_t *http = user_data;
+/* One request and its answer, from the first line to the last byte. */
+typedef struct {
+    struct connection_info_struct *info; /* owned: Ulfius' request in it */
+    bc_request_t request;
     bc_reply_t reply;
-    bc_request_t *request = calloc(1, sizeof(*request));
-    if (request == NULL) return U_CALLBACK_ERROR;
-    int64_t began = bc_monotonic_ms();
-    request->raw = raw;
+    int64_t began_ms;
+    bool begun;   /* the head was looked at */
+    bool refused; /* the reply is set already: what still comes of the body is dropped */
+} exchange_t;
+
+static enum MHD_Result take_value(void *cls, enum MHD_ValueKind kind, const char *name, const char *value) {
+    struct _u_map *map = cls;
+    (void)kind;
+    /* The first of a name counts, however it is written: what stands behind it is a list's rest or an attempt. */
+    if (value != NULL && bc_form_is_utf8(value) && !u_map_has_key_case(map, name) &&
+        u_map_put(map, name, value) != U_OK)
+        return MHD_NO;
+    return MHD_YES;
+}
+
+/* Fills Ulfius' request from the head. false: no memory. */
+static bool read_head(struct _u_request *raw, struct MHD_Connection *connection, const char *method) {
+    const union MHD_ConnectionInfo *peer = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CLIENT_ADDRESS);
+    raw->http_verb = o_strdup(method);
+    raw->client_address = o_malloc(sizeof(struct sockaddr));
+    if (raw->http_verb == NULL || raw->client_address == NULL || raw->http_url == NULL || peer == NULL) return false;
+    memcpy(raw->client_address, peer->client_addr, sizeof(struct sockaddr));
+    /* The count of values is known to the daemon; that each was taken, the maps tell by what is in them. */
+    (void)MHD_get_connection_values(connection, MHD_HEADER_KIND, take_value, raw->map_header);
+    (void)MHD_get_connection_values(connection, MHD_COOKIE_KIND, take_value, raw->map_cookie);
+    return true;
+}
+
+/* What can be said before the body: who calls what, in which form. */
+static bool begin_exchange(bc_http_t *http, exchange_t *exchange, struct MHD_Connection *connection,
+                           const char *method) {
+    bc_request_t *request = &exchange->request;
+    exchange->begun = true;
+    exchange->began_ms = bc_monotonic_ms();
+    exchange->info->has_post_processor = 0;
+    exchange->info->post_processor = NULL;
+    request->raw = exchange->info->request;
+    if (!read_head(request->raw, connection, method)) return false;
     request->stopping = &http->stopping;
-    bc_reply_init(&reply);
     set_id(request);
     set_client(request);
     request->language = bc_language_choose(bc_request_header(request, "Accept-Language"));
     bc_log_set_request(request->id);
     bc_db_count_reset();
+    exchange->refused = !find_route(http, request, &exchange->reply) ||
+                        !check_caller(http, request, &exchange->reply) ||
+                        !bc_form_query(request, &exchange->reply, request->route->query) ||
+                        !bc_body_announced(request, &exchange->reply);
+    return true;
+}
 
-    if (find_route(http, request, &reply) && check_caller(http, request, &reply) &&
-        bc_form_query(request, &reply, request->route->query) && bc_form_body(request, &reply))
-        request->route->handler(request, &reply, http->options.context);
+static enum MHD_Result send_reply(exchange_t *exchange, struct MHD_Connection *connection) {
+    struct _u_response made;
+    enum MHD_Result queued = MHD_NO;
+    if (ulfius_init_response(&made) != U_OK) return MHD_NO;
+    bc_reply_send(&exchange->reply, &exchange->request, &made);
+    struct MHD_Response *response =
+        MHD_create_response_from_buffer(made.binary_body_length, made.binary_body, MHD_RESPMEM_MUST_COPY);
+    const char **names = u_map_enum_keys(made.map_header);
+    bool good = response != NULL && names != NULL;
+    for (int i = 0; good && names[i] != NULL; i++)
+        good = MHD_add_response_header(response, names[i], u_map_get(made.map_header, names[i])) == MHD_YES;
+    if (good) queued = MHD_queue_response(connection, (unsigned)made.status, response);
+    if (response != NULL) MHD_destroy_response(response);
+    (void)ulfius_clean_response(&made); /* frees what is there */
+    return queued;
+}
 
+static enum MHD_Result end_exchange(bc_http_t *http, exchange_t *exchange, struct MHD_Connection *connection) {
+    bc_request_t *request = &exchange->request;
+    bc_reply_t *reply = &exchange->reply;
+    if (!exchange->refused && bc_form_body(request, reply))
+        request->route->handler(request, reply, http->options.context);
     if (http->options.show_statements) {
         char count[16];
         (void)snprintf(count, sizeof(count), "%d", bc_db_count());
-        bc_reply_header(&reply, "Bookcart-Statements", count);
+        bc_reply_header(reply, "Bookcart-Statements", count);
     }
-    if (http->stopping) bc_reply_header(&reply, "Connection", "close");
-    bc_reply_send(&reply, request, response);
-    count_answer(reply.status);
-    bc_log(BC_LOG_DEBUG, "request", bc_f_text("method", raw->http_verb),
-           bc_f_text("route", request->route == NULL ? "" : request->route->path), bc_f_int("status", reply.status),
-           bc_f_int("took_ms", bc_monotonic_ms() - began));
+    if (http->stopping) bc_reply_header(reply, "Connection", "close");
+    enum MHD_Result queued = send_reply(exchange, connection);
+    count_answer(reply->status);
+    bc_log(BC_LOG_DEBUG, "request", bc_f_text("method", request->raw->http_verb),
+           bc_f_text("route", request->route == NULL ? "" : request->route->path), bc_f_int("status", reply->status),
+           bc_f_int("took_ms", bc_monotonic_ms() - exchange->began_ms));
     bc_log_set_request(NULL);
-    bc_reply_deinit(&reply);
-    json_decref(request->body);
-    free(request->query_text);
-    free(request);
-    return U_CALLBACK_COMPLETE;
+    return queued;
+}
+
+/* Called with the head, then with each piece of the body, then once more without one. MHD_NO closes the connection. */
+static enum MHD_Result on_request(void *cls, struct MHD_Connection *connection, const char *url, const char *method,
+                                  const char *version, const char *bytes, size_t *size, void **context) {
+    bc_http_t *http = cls;
+    exchange_t *exchange = *context;
+    (void)url;
+    (void)version;
+    if (exchange == NULL) return MHD_NO; /* no memory when it began */
+    if (!exchange->begun) return begin_exchange(http, exchange, connection, method) ? MHD_YES : MHD_NO;
+    if (*size == 0) return end_exchange(http, exchange, connection);
+    if (!exchange->refused) {
+        exchange->refused =
+            !bc_body_take(&exchange->request, &exchange->reply, http->options.spool_folder, bytes, *size);
+    }
+    *size = 0;
+    return MHD_YES;
 }
 
 /* --- the daemon --- */
@@ -371,13 +446,37 @@ static void *request_begins(void *cls, const char *uri, struct MHD_Connection *c
     http->in_flight++;
     (void)pthread_mutex_unlock(&http->lock);
     bc_metric_add(&requests_inside, 1);
-    return ulfius_uri_logger(NULL, uri);
+    exchange_t *exchange = calloc(1, sizeof(*exchange));
+    if (exchange == NULL) return NULL;
+    exchange->request.spool_fd = -1;
+    bc_reply_init(&exchange->reply);
+    exchange->info = ulfius_uri_logger(NULL, uri);
+    if (exchange->info != NULL) return exchange;
+    free(exchange);
+    return NULL;
+}
+
+static void destroy_exchange(exchange_t *exchange, struct MHD_Connection *connection,
+                             enum MHD_RequestTerminationCode code) {
+    void *info = exchange->info;
+    if (exchange->begun) {
+        bc_body_drop(&exchange->request);
+    } else {
+        exchange->info->has_post_processor = 0; /* Ulfius sets neither before it has seen the head */
+        exchange->info->post_processor = NULL;
+    }
+    mhd_request_completed(NULL, connection, &info, code);
+    bc_reply_deinit(&exchange->reply);
+    json_decref(exchange->request.body);
+    free(exchange->request.query_text);
+    free(exchange);
 }
 
 static void request_ends(void *cls, struct MHD_Connection *connection, void **context,
                          enum MHD_RequestTerminationCode code) {
     bc_http_t *http = cls;
-    mhd_request_completed(NULL, connection, context, code);
+    if (*context != NULL) destroy_exchange(*context, connection, code);
+    *context = NULL;
     bc_metric_add(&requests_inside, -1);
     (void)pthread_mutex_lock(&http->lock);
     assert(http->in_flight > 0);
@@ -445,7 +544,7 @@ static void take_connection(bc_http_t *http) {
     }
     (void)atomic_fetch_add(&http->connections, 1);
     bc_metric_add(&open_connections, 1);
-    if (MHD_add_connection(http->instance.mhd_daemon, fd, &peer.any, length) != MHD_YES) {
+    if (MHD_add_connection(http->daemon, fd, &peer.any, length) != MHD_YES) {
         /* The daemon has closed fd. */
         (void)atomic_fetch_sub(&http->connections, 1);
         bc_metric_add(&open_connections, -1);
@@ -524,18 +623,13 @@ static int listen_tcp(bc_http_t *http, const bc_listen_t *listen_at) {
     return fd;
 }
 
-static bool start_framework(bc_http_t *http) {
-    if (ulfius_init_instance(&http->instance, 1, NULL, NULL) != U_OK) return false; /* the port is never listened on */
-    http->framework_started = true;
-    http->instance.max_post_body_size =
-        BC_HTTP_BODY_MAX + 1; /* one more than allowed: it is cut there, and then answered 413 */
+static bool start_daemon(bc_http_t *http) {
     for (int i = 0; i < http->routes_count; i++) {
-        size_t max = http->routes[i].route->body_max_bytes;
-        assert(max <= BC_HTTP_BODY_HARD_MAX);
-        if (max + 1 > http->instance.max_post_body_size) http->instance.max_post_body_size = max + 1;
+        const bc_route_t *route = http->routes[i].route;
+        assert(route->body_max_bytes <= BC_HTTP_BODY_HARD_MAX);
+        assert(!route->spool || (route->media != NULL && http->options.spool_folder != NULL));
+        (void)route;
     }
-    http->instance.allowed_post_processor = U_POST_PROCESS_NONE;
-    if (ulfius_set_default_endpoint(&http->instance, dispatch, http) != U_OK) return false;
     /* MHD_OptionItem carries callbacks as integers and their argument as pointer: that is its interface. */
     struct MHD_OptionItem items[] = {
         {MHD_OPTION_EXTERNAL_LOGGER, (intptr_t)daemon_log, NULL},
@@ -550,7 +644,8 @@ static bool start_framework(bc_http_t *http) {
     };
     unsigned flags = MHD_USE_THREAD_PER_CONNECTION | MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL |
                      MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC | MHD_USE_ERROR_LOG;
-    return ulfius_start_framework_with_mhd_options(&http->instance, flags, items) == U_OK;
+    http->daemon = MHD_start_daemon(flags, 0, NULL, NULL, on_request, http, MHD_OPTION_ARRAY, items, MHD_OPTION_END);
+    return http->daemon != NULL;
 }
 
 bc_http_t *bc_http_start(const bc_http_options_t *options) {
@@ -563,7 +658,7 @@ bc_http_t *bc_http_start(const bc_http_options_t *options) {
     (void)pthread_mutex_init(&http->lock, NULL);
     bc_cond_init(&http->drained);
     http->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (http->wake_fd < 0 || !prepare_routes(http) || !start_framework(http)) {
+    if (http->wake_fd < 0 || !prepare_routes(http) || !start_daemon(http)) {
         bc_log(BC_LOG_ERROR, "http-not-started", bc_f_text("listen", options->listen));
         goto fail;
     }
@@ -615,10 +710,9 @@ void bc_http_stop(bc_http_t *http, int64_t grace_ms) {
     }
     if (http->listen_fd >= 0) (void)close(http->listen_fd);
     if (http->unix_path[0] != '\0') (void)unlink(http->unix_path); /* gone already: fine */
-    if (http->framework_started) {
+    if (http->daemon != NULL) {
         wait_until_drained(http, grace_ms);
-        if (http->instance.mhd_daemon != NULL) (void)ulfius_stop_framework(&http->instance); /* joins every thread */
-        ulfius_clean_instance(&http->instance);
+        MHD_stop_daemon(http->daemon); /* joins every thread */
     }
     if (http->wake_fd >= 0) (void)close(http->wake_fd);
     (void)pthread_cond_destroy(&http->drained);

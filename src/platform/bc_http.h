@@ -5,6 +5,8 @@
  * and of which kind; whatever else comes is refused before the handler runs, with a problem that names the fields. So a
  * handler sees only requests of the right form from callers of the right kind.
  *
+ * A caller that is refused, or a body longer than the route takes, costs no memory: what still comes of it is dropped as it comes.
+ *
  * Every connection has its own thread (a handler may block: argon2, a feed), at most BOOKCART_HTTP_CONNECTIONS of them; one
  * more is answered 503 at once. Handlers run in several threads at the same time.
  *
@@ -54,6 +56,7 @@ typedef void (*bc_handler_t)(bc_request_t *request, bc_reply_t *reply, void *con
  * fields: a JSON object is the body, with these fields: "email:string! age:int tags:array? extra:any". Kinds: string int number
  *         bool object array any. `!` must be there; `?` may be null. NULL: a body is refused.
  * media:  instead of fields: media types of a raw body, blanks between: "text/csv application/x-ndjson".
+ * spool:  with media: the body is not kept in memory but written to a file as it comes (bc_request_spool).
  */
 typedef struct {
     const char *method;
@@ -64,7 +67,8 @@ typedef struct {
     const char *fields;
     const char *media;
     size_t body_max_bytes; /* 0: BC_HTTP_BODY_MAX */
-    bool token;            /* on BC_ANYONE: a token that is sent must be valid, and the handler sees its caller */
+    bool spool;
+    bool token; /* on BC_ANYONE: a token that is sent must be valid, and the handler sees its caller */
 } bc_route_t;
 
 typedef enum {
@@ -83,6 +87,8 @@ typedef struct {
     bc_token_verifier_t *verifier; /* borrowed; NULL when no route asks for a token */
     bool show_statements;          /* every answer says its number of queries in `Bookcart-Statements`: for tests */
     const char *service_key;       /* borrowed; NULL: BC_INTERNAL routes are all refused */
+    const char
+        *spool_folder; /* borrowed; there must be one when a route spools, on the disk of the files it is kept as */
     /* How a token that verified stands; NULL: every one is good. */
     bc_standing_t (*standing)(const bc_claims_t *claims, void *context);
 } bc_http_options_t;
@@ -101,6 +107,10 @@ const char *bc_request_query(const bc_request_t *request, const char *name);   /
 const json_t *bc_request_body(const bc_request_t *request);                    /* the checked object */
 const char *bc_request_string(const bc_request_t *request, const char *field); /* of the body */
 bool bc_request_raw(const bc_request_t *request, const char **bytes, size_t *length, const char **media);
+/* Of a route that spools: the file's descriptor (its position is the end; read it with pread) and length. */
+bool bc_request_spool(const bc_request_t *request, int *fd, size_t *length, const char **media);
+/* Makes the spooled body the file at `path`, whole and synced, its name too. Else it is gone when the request ends. false: errno. */
+bool bc_request_spool_keep(const bc_request_t *request, const char *path);
 const char *bc_request_header(const bc_request_t *request, const char *name);
 const char *bc_request_cookie(const bc_request_t *request, const char *name);
 const char *bc_request_id(const bc_request_t *request);     /* never NULL */

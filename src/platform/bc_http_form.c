@@ -36,6 +36,10 @@ static bool is_utf8(const unsigned char *text) {
     return true;
 }
 
+bool bc_form_is_utf8(const char *text) {
+    return is_utf8((const unsigned char *)text);
+}
+
 bool bc_form_decode(char *text, bool plus) {
     char *out = text;
     for (const char *in = text; *in != '\0'; in++) {
@@ -217,12 +221,8 @@ static bool read_json(bc_request_t *request, bc_reply_t *reply) {
 
 bool bc_form_body(bc_request_t *request, bc_reply_t *reply) {
     const bc_route_t *route = request->route;
-    size_t length = request->raw->binary_body_length;
-    size_t max = route->body_max_bytes == 0 ? BC_HTTP_BODY_MAX : route->body_max_bytes;
-    if (length > max) {
-        bc_reply_problem(reply, "body-too-large", NULL);
-        return false;
-    }
+    size_t length = request->body_length;
+    assert(length <= bc_body_max(request)); /* more was refused as it came */
     if (route->fields == NULL && route->media == NULL) {
         if (length == 0) return true;
         bc_reply_problem(reply, "malformed-request", "this call takes no body");

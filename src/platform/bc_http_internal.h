@@ -7,6 +7,7 @@
 #include <ulfius.h>
 
 #define BC_PARTS_MAX        12 /* parts of a path */
+#define BC_SPOOL_PATH_MAX   4096
 #define BC_FIELD_ERRORS_MAX 16 /* named in one problem */
 
 typedef struct {
@@ -15,7 +16,7 @@ typedef struct {
 } bc_query_item_t;
 
 struct bc_request {
-    const struct _u_request *raw; /* borrowed: Ulfius' own, for the call */
+    struct _u_request *raw; /* borrowed: Ulfius' own, for the exchange */
     const bc_route_t *route;
     char path[BC_HTTP_PATH_MAX + 1]; /* cut into parts by zero bytes */
     const char *parts[BC_PARTS_MAX]; /* into path */
@@ -34,6 +35,10 @@ struct bc_request {
     bool has_caller;
     bc_claims_t caller;
     const volatile bool *stopping;
+    size_t body_length;   /* bytes that came, whether kept in memory, spooled or dropped */
+    size_t body_capacity; /* bytes raw->binary_body has room for */
+    int spool_fd;         /* owned; -1: none */
+    char spool_path[BC_SPOOL_PATH_MAX];
 };
 
 typedef struct {
@@ -60,6 +65,13 @@ bool bc_form_query(bc_request_t *request, bc_reply_t *reply, const char *allowed
 bool bc_form_body(bc_request_t *request, bc_reply_t *reply);
 /* Percent-decodes in place; false: a bad escape, a zero byte or no UTF-8. `plus`: + means a blank. */
 bool bc_form_decode(char *text, bool plus);
+bool bc_form_is_utf8(const char *text);
+
+/* bc_http_body.c: takes the body as it comes, into memory or the spool. false: a problem was set, and nothing of it is kept. */
+bool bc_body_announced(const bc_request_t *request, bc_reply_t *reply); /* by Content-Length, before it comes */
+bool bc_body_take(bc_request_t *request, bc_reply_t *reply, const char *spool_folder, const char *bytes, size_t size);
+void bc_body_drop(bc_request_t *request);
+size_t bc_body_max(const bc_request_t *request);
 
 /* bc_http_reply.c */
 void bc_reply_init(bc_reply_t *reply);

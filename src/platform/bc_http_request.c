@@ -36,7 +36,7 @@ const char *bc_request_string(const bc_request_t *request, const char *field) {
 }
 
 bool bc_request_raw(const bc_request_t *request, const char **bytes, size_t *length, const char **media) {
-    if (request->media == NULL) return false;
+    if (request->media == NULL || request->route->spool) return false;
     *bytes = request->raw->binary_body == NULL ? "" : request->raw->binary_body;
     *length = request->raw->binary_body_length;
     *media = request->media;

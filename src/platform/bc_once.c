@@ -11,11 +11,13 @@
 #include "platform/bc_time.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <pthread.h>
 #include <sodium.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MEDIA_JSON    "application/json"
 #define MEDIA_PROBLEM "application/problem+json"
@@ -55,11 +57,24 @@ static void let_go(bc_once_t *once) {
 
 /* --- reading the request --- */
 
+static bool digest_file(crypto_generichash_state *state, int fd, size_t length) {
+    unsigned char bytes[16 * 1024];
+    for (size_t at = 0; at < length;) {
+        ssize_t got = pread(fd, bytes, sizeof(bytes), (off_t)at);
+        if (got < 0 && errno == EINTR) continue;
+        if (got <= 0) return false;
+        (void)crypto_generichash_update(state, bytes, (unsigned long long)got); /* always 0 */
+        at += (size_t)got;
+    }
+    return true;
+}
+
 /* Body and query: what the key was given for. A JSON body counts as what it says, not as how it is spaced. */
 static bool digest_request(const bc_request_t *request, uint8_t digest[BC_ONCE_DIGEST]) {
     crypto_generichash_state state;
     const char *query = strchr(bc_request_url(request), '?'), *bytes = NULL, *media = NULL;
     size_t length = 0;
+    int fd = -1;
     const json_t *body = bc_request_body(request);
     (void)crypto_generichash_init(&state, NULL, 0, BC_ONCE_DIGEST); /* always 0 for this length; so the next */
     if (query != NULL) (void)crypto_generichash_update(&state, (const unsigned char *)query, strlen(query));
@@ -71,6 +86,8 @@ static bool digest_request(const bc_request_t *request, uint8_t digest[BC_ONCE_D
         free(text);
     } else if (bc_request_raw(request, &bytes, &length, &media)) {
         (void)crypto_generichash_update(&state, (const unsigned char *)bytes, length);
+    } else if (bc_request_spool(request, &fd, &length, &media) && !digest_file(&state, fd, length)) {
+        return false;
     }
     (void)crypto_generichash_final(&state, digest, BC_ONCE_DIGEST);
     return true;
@@ -129,6 +146,7 @@ static void replay(bc_statement_t *row, bc_reply_t *reply) {
         bc_reply_bytes(reply, status, media, body, strlen(body));
     }
     if (location != NULL) bc_reply_header(reply, "Location", location);
+    bc_reply_cache(reply, "private, no-cache");
     bc_reply_header(reply, "Idempotent-Replayed", "true");
 }
 

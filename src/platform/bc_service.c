@@ -25,6 +25,7 @@ struct bc_service_state {
     bc_service_tools_t tools;
     int lock_fd;
     char service_key[BC_SECRET_MAX];
+    char spool[BC_FILES_PATH_MAX]; /* where uploads are written; "": no route takes any */
     void *context;
     bool opened;
     volatile bool stopping;
@@ -136,8 +137,22 @@ static void gather_internal_routes(bc_service_state_t *state) {
     }
 }
 
+/* DATA/spool, where it is needed. */
+static bool make_spool(bc_service_state_t *state, const bc_route_t *routes) {
+    bool spools = false;
+    for (const bc_route_t *route = routes; route->method != NULL; route++) spools = spools || route->spool;
+    if (!spools) return true;
+    if (bc_config_path(state->tools.config, "spool", state->spool, sizeof(state->spool)) &&
+        bc_files_make_folders(state->spool, 0700)) {
+        return true;
+    }
+    bc_log(BC_LOG_ERROR, "no-spool", bc_f_text("reason", strerror(errno)));
+    return false;
+}
+
 static bc_http_t *start_http(bc_service_state_t *state, bc_key_t listen, const bc_route_t *routes) {
     const bc_config_t *config = state->tools.config;
+    if (!make_spool(state, routes)) return NULL;
     bc_http_options_t options = {
         .service = state->service->name,
         .listen = bc_config_text(config, listen),
@@ -148,6 +163,7 @@ static bc_http_t *start_http(bc_service_state_t *state, bc_key_t listen, const b
         .verifier = state->tools.verifier,
         .show_statements = strcmp(bc_config_text(config, BC_LOG_LEVEL), "debug") == 0,
         .service_key = state->service_key,
+        .spool_folder = state->spool[0] == '\0' ? NULL : state->spool,
         .standing = state->service->standing,
     };
     return bc_http_start(&options);

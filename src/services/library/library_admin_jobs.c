@@ -36,16 +36,15 @@ static bool read_choice(const bc_request_t *request, bc_reply_t *reply, const ch
     return false;
 }
 
-static bool read_upload(const bc_request_t *request, bc_reply_t *reply, library_job_t *job, const char **bytes,
-                        size_t *length) {
+static bool read_upload(const bc_request_t *request, bc_reply_t *reply, library_job_t *job, size_t *length) {
     static const char *const dry_words[2] = {"false", "true"};
     const char *media = NULL;
-    int rule = 0, dry = 0;
+    int rule = 0, dry = 0, fd = -1;
     if (!read_choice(request, reply, "stock", rule_words, &rule) ||
         !read_choice(request, reply, "dry_run", dry_words, &dry)) {
         return false;
     }
-    if (!bc_request_raw(request, bytes, length, &media) || *length == 0) {
+    if (!bc_request_spool(request, &fd, length, &media) || *length == 0) {
         bc_reply_problem(reply, "malformed-request", "the body is empty");
         return false;
     }
@@ -73,14 +72,14 @@ static library_result_t save_job(const library_t *library, const library_job_t *
     return bc_db_commit(db) == BC_DB_OK ? LIBRARY_OK : LIBRARY_FAILED;
 }
 
-static void take_upload(const library_t *library, bc_reply_t *reply, const library_job_t *job, const char *bytes,
-                        size_t length, bc_once_t *once) {
+static void take_upload(const library_t *library, const bc_request_t *request, bc_reply_t *reply,
+                        const library_job_t *job, size_t length, bc_once_t *once) {
     char name[CART_ID_CHARS + 1], location[64];
     cart_id_format(LIBRARY_JOB_PREFIX, &job->id, name);
     (void)snprintf(location, sizeof(location), "/api/v1/admin/jobs/%s", name); /* fits */
     json_t *body = json_pack("{s:s}", "id", name);
     library_result_t result = LIBRARY_FAILED;
-    if (body != NULL && library_job_spool(library->config, &job->id, bytes, length)) {
+    if (body != NULL && library_job_spool(library->config, &job->id, request)) {
         result = save_job(library, job, once, body, location);
         if (result != LIBRARY_OK) library_job_unspool(library->config, &job->id);
     }
@@ -102,12 +101,11 @@ static void take_upload(const library_t *library, bc_reply_t *reply, const libra
 void library_handle_job_import(bc_request_t *request, bc_reply_t *reply, void *context) {
     const library_t *library = context;
     library_job_t job;
-    const char *bytes = NULL;
     size_t length = 0;
     bc_once_t once;
-    if (!read_upload(request, reply, &job, &bytes, &length)) return;
+    if (!read_upload(request, reply, &job, &length)) return;
     if (!bc_once_begin(library_store_db(library->store), request, reply, BC_ONCE_OPTIONAL, &once)) return;
-    take_upload(library, reply, &job, bytes, length, &once);
+    take_upload(library, request, reply, &job, length, &once);
     bc_once_end(&once, reply);
 }
 

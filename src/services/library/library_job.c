@@ -26,14 +26,12 @@ static bool spool_path(const bc_config_t *config, const char *name, char path[LI
     return bc_config_path(config, relative, path, LIBRARY_JOB_PATH_BYTES);
 }
 
-bool library_job_spool(const bc_config_t *config, const cart_id_t *id, const void *bytes, size_t length) {
-    char name[CART_ID_CHARS + 1], folder[LIBRARY_JOB_PATH_BYTES], path[LIBRARY_JOB_PATH_BYTES];
+bool library_job_spool(const bc_config_t *config, const cart_id_t *id, const bc_request_t *request) {
+    char name[CART_ID_CHARS + 1], path[LIBRARY_JOB_PATH_BYTES];
     cart_id_format(LIBRARY_JOB_PREFIX, id, name);
-    if (spool_path(config, "", folder) && spool_path(config, name, path) && bc_files_make_folders(folder, 0700) &&
-        bc_files_create(path, bytes, length, 0600)) {
-        return true;
-    }
+    if (spool_path(config, name, path) && bc_request_spool_keep(request, path)) return true;
     bc_log(BC_LOG_ERROR, "import-not-spooled", bc_f_text("job", name), bc_f_text("reason", strerror(errno)));
+    library_job_unspool(config, id);
     return false;
 }
 

@@ -15,6 +15,7 @@
 #define LIBRARY_JOB_H
 
 #include "platform/bc_config.h"
+#include "platform/bc_http.h"
 #include "platform/bc_task.h"
 #include "services/library/library_reader.h"
 #include "services/library/library_store.h"
@@ -74,8 +75,8 @@ void library_job_tidy(bc_db_t *db, int64_t now_ms);
 
 /* --- the spool (library_job.c) --- */
 
-/* Writes and syncs a job's file. false: logged, and nothing is left. */
-bool library_job_spool(const bc_config_t *config, const cart_id_t *id, const void *bytes, size_t length);
+/* Makes a request's spooled body the job's file, synced. false: logged, and nothing is left. */
+bool library_job_spool(const bc_config_t *config, const cart_id_t *id, const bc_request_t *request);
 void library_job_unspool(const bc_config_t *config, const cart_id_t *id); /* absent: fine */
 
 /* Removes what a kill left: files whose upload was never answered, or whose job has ended. Before uploads are taken. */

@@ -20,7 +20,7 @@ const bc_route_t library_routes[] = {
     {"DELETE", "/api/v1/admin/books/{id}", BC_ADMIN,  library_handle_admin_delete, .query = NULL},
     {"PUT",    "/api/v1/admin/books/{id}/cover",  BC_ADMIN, library_handle_cover,  .media = BC_IMAGES_MEDIA, .body_max_bytes = BC_PICTURE_BYTES_MAX},
     {"PUT",    "/api/v1/admin/books/{id}/banner", BC_ADMIN, library_handle_banner, .media = BC_IMAGES_MEDIA, .body_max_bytes = BC_PICTURE_BYTES_MAX},
-    {"POST",   "/api/v1/admin/books/import", BC_ADMIN, library_handle_job_import,  .query = "stock dry_run", .media = "text/csv application/x-ndjson", .body_max_bytes = LIBRARY_JOB_BYTES_MAX},
+    {"POST",   "/api/v1/admin/books/import", BC_ADMIN, library_handle_job_import,  .query = "stock dry_run", .media = "text/csv application/x-ndjson", .body_max_bytes = LIBRARY_JOB_BYTES_MAX, .spool = true},
     {"GET",    "/api/v1/admin/jobs/{id}",  BC_ADMIN,  library_handle_job,          .query = "limit cursor"},
     {.method = NULL},
 };

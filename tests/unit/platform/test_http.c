@@ -5,6 +5,7 @@
 #include "platform/bc_time.h"
 
 #include <arpa/inet.h>
+#include <dirent.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <setjmp.h>
@@ -20,7 +21,10 @@
 
 #include <cmocka.h>
 
+#define SPOOL_MAX (24 * 1024 * 1024)
+
 static char socket_path[108];
+static char spool_folder[64];
 static bc_http_t *server;
 
 static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -83,7 +87,29 @@ static void hold(bc_request_t *request, bc_reply_t *reply, void *context) {
     bc_reply_empty(reply, 204);
 }
 
+/* Says how long the spooled body is and how it begins; keeps it when asked to. */
+static void say_spool(bc_request_t *request, bc_reply_t *reply, void *context) {
+    int fd = -1;
+    size_t length = 0;
+    const char *media = NULL;
+    char first[8] = "";
+    (void)context;
+    assert_true(bc_request_spool(request, &fd, &length, &media));
+    const char *bytes;
+    assert_false(bc_request_raw(request, &bytes, &length, &media));
+    if (fd >= 0) assert_true(pread(fd, first, 4, 0) >= 0);
+    if (bc_request_query(request, "keep") != NULL) {
+        char path[128];
+        (void)snprintf(path, sizeof(path), "%s/kept", spool_folder);
+        assert_true(bc_request_spool_keep(request, path));
+    }
+    bc_reply_json(reply, 200, json_pack("{s:I, s:s}", "length", (json_int_t)length, "first", first));
+}
+
 static const bc_route_t routes[] = {
+    {"POST", "/spool", BC_ANYONE, say_spool, .query = "keep", .media = "text/csv", .body_max_bytes = SPOOL_MAX,
+     .spool = true},
+    {"POST", "/secret", BC_INTERNAL, say_spool, .media = "text/csv", .body_max_bytes = SPOOL_MAX, .spool = true},
     {"GET", "/books/{id}", BC_ANYONE, say_part, .query = "q"},
     {"PUT", "/books/{id}", BC_INTERNAL, say_part, .query = NULL},
     {"GET", "/books/suggest", BC_ANYONE, say_literal, .query = NULL},
@@ -104,7 +130,8 @@ static bc_http_t *start(const char *listen, int connections) {
                                  .routes = routes,
                                  .connections_max = connections,
                                  .timeout_ms = 20000,
-                                 .service_key = "sesame"};
+                                 .service_key = "sesame",
+                                 .spool_folder = spool_folder};
     return bc_http_start(&options);
 }
 
@@ -272,6 +299,121 @@ static void raw_bodies_are_taken_by_media_type(void **state) {
     assert_int_equal(status_of(ask("POST", "/raw", JSON, "{}")), 415);
 }
 
+/* --- bodies that are spooled --- */
+
+static int files_in_spool(void) {
+    int count = 0;
+    DIR *dir = opendir(spool_folder);
+    assert_non_null(dir);
+    while (readdir(dir) != NULL) count++;
+    (void)closedir(dir);
+    return count - 2; /* itself and its parent */
+}
+
+/* The process's memory in KiB, as the kernel counts its pages. */
+static long resident_kib(void) {
+    long pages = 0, resident = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%ld %ld", &pages, &resident), 2);
+    (void)fclose(file);
+    return resident * (sysconf(_SC_PAGESIZE) / 1024);
+}
+
+/* Sends a head and `size` bytes of a body, at most until the server closes. */
+static int upload(const char *target, const char *headers, size_t size, bool announced) {
+    char head[512], length[64] = "Transfer-Encoding: chunked\r\n";
+    static char piece[64 * 1024];
+    int fd = connect_unix();
+    if (announced) (void)snprintf(length, sizeof(length), "Content-Length: %zu\r\n", size);
+    (void)snprintf(head, sizeof(head),
+                   "POST %s HTTP/1.1\r\nHost: shop\r\nConnection: close\r\nContent-Type: text/csv\r\n%s%s\r\n", target,
+                   headers, length);
+    assert_true(send(fd, head, strlen(head), MSG_NOSIGNAL) > 0);
+    memset(piece, 'x', sizeof(piece));
+    for (size_t sent = 0; sent < size;) {
+        size_t part = size - sent < sizeof(piece) ? size - sent : sizeof(piece);
+        char frame[32];
+        int frame_length = announced ? 0 : snprintf(frame, sizeof(frame), "%zx\r\n", part);
+        if (frame_length > 0) assert_int_equal(send(fd, frame, (size_t)frame_length, MSG_NOSIGNAL), frame_length);
+        for (size_t at = 0; at < part;) {
+            ssize_t got = send(fd, piece + at, part - at, MSG_NOSIGNAL);
+            assert_true(got > 0);
+            at += (size_t)got;
+        }
+        if (!announced) assert_int_equal(send(fd, "\r\n", 2, MSG_NOSIGNAL), 2);
+        sent += part;
+    }
+    return fd;
+}
+
+static void a_spooled_body_is_written_and_gone_with_its_request(void **state) {
+    (void)state;
+    char *answer = ask("POST", "/spool", "Content-Type: text/csv\r\n", "a,b\n1,2\n");
+    assert_int_equal(status_of(answer), 200);
+    assert_string_equal(body_of(answer), "{\"length\":8,\"first\":\"a,b\\n\"}");
+    assert_int_equal(status_of(ask("POST", "/spool", "Content-Type: text/csv\r\n", "")), 200);
+    assert_int_equal(status_of(ask("POST", "/spool", JSON, "{}")), 415);
+    assert_int_equal(files_in_spool(), 0);
+    assert_int_equal(status_of(ask("POST", "/spool?keep=1", "Content-Type: text/csv\r\n", "kept")), 200);
+    char path[128];
+    (void)snprintf(path, sizeof(path), "%s/kept", spool_folder);
+    assert_int_equal(access(path, R_OK), 0);
+    assert_int_equal(files_in_spool(), 1);
+    assert_int_equal(unlink(path), 0);
+}
+
+static void a_great_body_takes_no_memory(void **state) {
+    (void)state;
+    int fds[4];
+    long before = resident_kib();
+    for (int i = 0; i < 4; i++) fds[i] = upload("/spool", "", SPOOL_MAX, i % 2 == 0);
+    long after = resident_kib();
+    for (int i = 0; i < 4; i++) {
+        char *answer = talk_on(fds[i], i % 2 == 0 ? "" : "0\r\n\r\n");
+        assert_int_equal(status_of(answer), 200);
+        assert_non_null(strstr(answer, "\"length\":25165824"));
+    }
+    assert_true(after - before < 16 * 1024); /* of 96 MiB that were sent */
+    assert_int_equal(files_in_spool(), 0);
+}
+
+static void who_is_refused_is_not_kept_either(void **state) {
+    (void)state;
+    long before = resident_kib();
+    int fds[2] = {upload("/secret", "", SPOOL_MAX, true), upload("/nothing", "", SPOOL_MAX, true)};
+    assert_int_equal(files_in_spool(), 0);
+    assert_true(resident_kib() - before < 8 * 1024);
+    assert_int_equal(status_of(talk_on(fds[0], "")), 401);
+    assert_int_equal(status_of(talk_on(fds[1], "")), 404);
+    /* Too long: by what is announced, and as it comes. */
+    assert_int_equal(status_of(talk_on(upload("/spool", "", SPOOL_MAX + 1, true), "")), 413);
+    assert_int_equal(status_of(talk_on(upload("/spool", "", SPOOL_MAX + 1, false), "0\r\n\r\n")), 413);
+    assert_int_equal(files_in_spool(), 0);
+}
+
+static void an_upload_that_breaks_off_leaves_nothing(void **state) {
+    (void)state;
+    char head[] =
+        "POST /spool HTTP/1.1\r\nHost: shop\r\nContent-Type: text/csv\r\nContent-Length: 100\r\n\r\nonly this";
+    int fd = connect_unix();
+    assert_true(send(fd, head, strlen(head), MSG_NOSIGNAL) > 0);
+    for (int i = 0; i < 500 && files_in_spool() == 0; i++) (void)usleep(10000);
+    assert_int_equal(files_in_spool(), 1);
+    (void)close(fd);
+    for (int i = 0; i < 500 && files_in_spool() != 0; i++) (void)usleep(10000);
+    assert_int_equal(files_in_spool(), 0);
+}
+
+static void the_first_of_a_repeated_header_counts(void **state) {
+    (void)state;
+    char *answer = ask("GET", "/client", "X-Real-IP: 192.0.2.1\r\nx-real-ip: 192.0.2.2\r\n", NULL);
+    assert_string_equal(body_of(answer), "{\"client\":\"192.0.2.1\"}");
+    assert_int_equal(
+        status_of(ask("PUT", "/books/7", "Authorization: Bearer x\r\nAuthorization: Bearer sesame\r\n", NULL)), 401);
+    assert_int_equal(status_of(ask("GET", "/books/7", "X-Odd: \xff\xfe\r\n", NULL)), 200);
+}
+
 static void internal_routes_need_the_service_key(void **state) {
     (void)state;
     char *answer = ask("PUT", "/books/7", "", NULL);
@@ -407,6 +549,8 @@ static int set_up(void **state) {
     char listen[128];
     (void)snprintf(socket_path, sizeof(socket_path), "/tmp/bookcart-http-%ld.sock", (long)getpid());
     (void)snprintf(listen, sizeof(listen), "unix:%s", socket_path);
+    (void)snprintf(spool_folder, sizeof(spool_folder), "/tmp/bookcart-http-XXXXXX");
+    if (mkdtemp(spool_folder) == NULL) return -1;
     server = bc_random_init() ? start(listen, 64) : NULL;
     return server == NULL ? -1 : 0;
 }
@@ -414,7 +558,7 @@ static int set_up(void **state) {
 static int tear_down(void **state) {
     (void)state;
     bc_http_stop(server, 1000);
-    return 0;
+    return rmdir(spool_folder); /* empty, or a test has failed */
 }
 
 int main(void) {
@@ -426,6 +570,11 @@ int main(void) {
         cmocka_unit_test(a_body_must_be_what_the_route_says),
         cmocka_unit_test(a_body_over_the_limit_is_413),
         cmocka_unit_test(raw_bodies_are_taken_by_media_type),
+        cmocka_unit_test(a_spooled_body_is_written_and_gone_with_its_request),
+        cmocka_unit_test(a_great_body_takes_no_memory),
+        cmocka_unit_test(who_is_refused_is_not_kept_either),
+        cmocka_unit_test(an_upload_that_breaks_off_leaves_nothing),
+        cmocka_unit_test(the_first_of_a_repeated_header_counts),
         cmocka_unit_test(internal_routes_need_the_service_key),
         cmocka_unit_test(a_request_id_goes_through_or_is_made),
         cmocka_unit_test(titles_follow_accept_language),
