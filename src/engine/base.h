@@ -79,6 +79,7 @@ struct base {
     void (*status)(void *state, base_status_t *status);
     void (*poll)(void *state);
     int (*fd)(void *state);
+    void (*hold)(void *state, unsigned ms); /* as the commit point's; loads wait too */
     void (*destroy)(void *state);
 };
 

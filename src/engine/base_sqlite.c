@@ -59,8 +59,11 @@ typedef struct {
 
     pthread_mutex_t mutex; /* all below */
     pthread_cond_t work;
+    pthread_cond_t rested; /* the thread has come to rest under a hold */
     bool stop;
-    cart_id_t *loads; /* owned ring of LOADS_MAX */
+    bool resting;
+    struct timespec held_until; /* of the monotonic clock; zeros: no hold */
+    cart_id_t *loads;           /* owned ring of LOADS_MAX */
     unsigned load_first, load_count;
     answer_t *answers, **answers_end; /* owned list */
     save_state_t save_state;
@@ -273,11 +276,25 @@ static bool is_over(const struct timespec *until) {
     return now.tv_sec > until->tv_sec || (now.tv_sec == until->tv_sec && now.tv_nsec >= until->tv_nsec);
 }
 
+/* Between two pieces of work: stays here while a hold lasts. */
+static void rest(base_sqlite_t *base) {
+    while (base->held_until.tv_sec != 0 && !base->stop && !is_over(&base->held_until)) {
+        base->resting = true;
+        (void)pthread_cond_broadcast(&base->rested);
+        struct timespec until = base->held_until; /* early or late: the loop looks again */
+        (void)pthread_cond_timedwait(&base->work, &base->mutex, &until);
+    }
+    base->resting = false;
+    base->held_until = (struct timespec){0};
+    (void)pthread_cond_broadcast(&base->rested); /* whoever asked while it was ending does not wait for ever */
+}
+
 static void *work(void *argument) {
     base_sqlite_t *base = argument;
     struct timespec try_again = {0};
     (void)pthread_mutex_lock(&base->mutex);
     for (;;) {
+        if (base->held_until.tv_sec != 0) rest(base);
         if (step(base)) continue;
         if (base->stop) break;
         if (!base->status.away) {
@@ -466,6 +483,21 @@ static int sqlite_fd(void *state) {
     return base->event;
 }
 
+static void sqlite_hold(void *state, unsigned ms) {
+    base_sqlite_t *base = state;
+    assert(base->threaded);
+    (void)pthread_mutex_lock(&base->mutex);
+    if (ms > 0) {
+        base->held_until = after_ms(ms);
+        (void)pthread_cond_signal(&base->work);
+        while (!base->resting && base->held_until.tv_sec != 0) (void)pthread_cond_wait(&base->rested, &base->mutex);
+    } else if (base->held_until.tv_sec != 0) {
+        base->held_until = (struct timespec){.tv_sec = 1}; /* long ago */
+        (void)pthread_cond_signal(&base->work);
+    }
+    (void)pthread_mutex_unlock(&base->mutex);
+}
+
 static void base_free(base_sqlite_t *base) {
     while (base->answers != NULL) {
         answer_t *next = base->answers->next;
@@ -475,6 +507,7 @@ static void base_free(base_sqlite_t *base) {
     base_store_deinit(&base->store);
     if (base->event >= 0) (void)close(base->event); /* nothing is kept in it */
     (void)pthread_cond_destroy(&base->work);
+    (void)pthread_cond_destroy(&base->rested);
     (void)pthread_mutex_destroy(&base->mutex);
     free(base->saved_users);
     free(base->saved_places);
@@ -518,6 +551,7 @@ static base_sqlite_t *base_new(bool threaded) {
     (void)pthread_condattr_init(&clock);
     (void)pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
     (void)pthread_cond_init(&base->work, &clock);
+    (void)pthread_cond_init(&base->rested, NULL);
     (void)pthread_condattr_destroy(&clock);
     base->saved_users = malloc(BASE_BATCH_MAX * sizeof(cart_id_t));
     base->saved_places = malloc(BASE_BATCH_MAX * sizeof(cart_place_t));
@@ -571,6 +605,7 @@ base_open_t base_sqlite_open(const base_sqlite_config_t *config, const cart_id_t
                               .status = sqlite_status,
                               .poll = sqlite_poll,
                               .fd = sqlite_fd,
+                              .hold = sqlite_hold,
                               .destroy = sqlite_destroy};
     if (opened->threaded && pthread_create(&opened->thread, NULL, work, opened) != 0) {
         (void)snprintf(opened->store.error, sizeof(opened->store.error), "no thread"); /* fits */

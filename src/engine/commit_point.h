@@ -86,6 +86,9 @@ struct commit_point {
     /* Delivers what is ready. fd() turns readable when there is something (−1: only poll tells). */
     void (*poll)(void *state, uint64_t now_ms);
     int (*fd)(void *state);
+    /* From its return on, and for `ms`, nothing is written, so that the files can be copied; what is asked meanwhile waits. 0 lets go
+     * before the time is over; again extends. Waits for one piece of work at most. Any thread. NULL: it has no files of ours. */
+    void (*hold)(void *state, unsigned ms);
     void (*destroy)(void *state); /* waits for what is under way */
 };
 #define COMMIT_SETS_MAX 4096

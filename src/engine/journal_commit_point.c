@@ -53,8 +53,11 @@ typedef struct {
     pthread_mutex_t mutex; /* all below */
     pthread_cond_t work;
     pthread_cond_t drained; /* forgets were taken */
+    pthread_cond_t rested;  /* the thread has come to rest under a hold */
     bool stop;
-    uint64_t now_ms; /* the engine's clock, as last heard */
+    bool resting;
+    struct timespec held_until; /* of the monotonic clock; zeros: no hold */
+    uint64_t now_ms;            /* the engine's clock, as last heard */
     commit_state_t commit_state;
     const commit_set_t *sets; /* borrowed until committed() */
     unsigned count;
@@ -162,7 +165,7 @@ static bool do_prepare(journal_point_t *point) {
     return more;
 }
 
-static void wait_ms(journal_point_t *point, unsigned ms) {
+static struct timespec after_ms(unsigned ms) {
     struct timespec until;
     (void)clock_gettime(CLOCK_MONOTONIC, &until); /* cannot fail with this clock */
     until.tv_sec += (time_t)(ms / 1000);
@@ -171,6 +174,30 @@ static void wait_ms(journal_point_t *point, unsigned ms) {
         until.tv_nsec -= 1000000000;
         until.tv_sec++;
     }
+    return until;
+}
+
+static bool is_over(const struct timespec *until) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail with this clock */
+    return now.tv_sec > until->tv_sec || (now.tv_sec == until->tv_sec && now.tv_nsec >= until->tv_nsec);
+}
+
+/* Between two pieces of work: stays here while a hold lasts. */
+static void rest(journal_point_t *point) {
+    while (point->held_until.tv_sec != 0 && !point->stop && !is_over(&point->held_until)) {
+        point->resting = true;
+        (void)pthread_cond_broadcast(&point->rested);
+        struct timespec until = point->held_until; /* early or late: the loop looks again */
+        (void)pthread_cond_timedwait(&point->work, &point->mutex, &until);
+    }
+    point->resting = false;
+    point->held_until = (struct timespec){0};
+    (void)pthread_cond_broadcast(&point->rested); /* whoever asked while it was ending does not wait for ever */
+}
+
+static void wait_ms(journal_point_t *point, unsigned ms) {
+    struct timespec until = after_ms(ms);
     (void)pthread_cond_timedwait(&point->work, &point->mutex, &until); /* early or late: the loop looks again */
 }
 
@@ -180,6 +207,7 @@ static void *work(void *argument) {
     bool recover_now = true;
     (void)pthread_mutex_lock(&point->mutex);
     for (;;) {
+        if (point->held_until.tv_sec != 0) rest(point);
         if (point->commit_state == COMMIT_WAITING) {
             do_commit(point);
             look_at_failure(point);
@@ -359,6 +387,20 @@ static int point_fd(void *state) {
     return point->event;
 }
 
+static void point_hold(void *state, unsigned ms) {
+    journal_point_t *point = state;
+    (void)pthread_mutex_lock(&point->mutex);
+    if (ms > 0) {
+        point->held_until = after_ms(ms);
+        (void)pthread_cond_signal(&point->work);
+        while (!point->resting && point->held_until.tv_sec != 0) (void)pthread_cond_wait(&point->rested, &point->mutex);
+    } else if (point->held_until.tv_sec != 0) {
+        point->held_until = (struct timespec){.tv_sec = 1}; /* long ago */
+        (void)pthread_cond_signal(&point->work);
+    }
+    (void)pthread_mutex_unlock(&point->mutex);
+}
+
 static void point_free(journal_point_t *point) {
     if (point->event >= 0) (void)close(point->event); /* nothing is kept in it */
     free(point->results);
@@ -378,6 +420,7 @@ static void point_destroy(void *state) {
     (void)joined;
     journal_close(point->journal);
     (void)pthread_cond_destroy(&point->work);
+    (void)pthread_cond_destroy(&point->rested);
     (void)pthread_cond_destroy(&point->drained);
     (void)pthread_mutex_destroy(&point->mutex);
     point_free(point);
@@ -400,6 +443,7 @@ commit_point_t *journal_commit_point_create(journal_t *journal) {
     (void)pthread_mutex_init(&point->mutex, NULL);
     (void)pthread_cond_init(&point->work, &clock);
     (void)pthread_cond_init(&point->drained, NULL);
+    (void)pthread_cond_init(&point->rested, NULL);
     (void)pthread_condattr_destroy(&clock);
     point->public = (commit_point_t){.state = point,
                                      .shared = false,
@@ -410,11 +454,13 @@ commit_point_t *journal_commit_point_create(journal_t *journal) {
                                      .room = point_room,
                                      .poll = point_poll,
                                      .fd = point_fd,
+                                     .hold = point_hold,
                                      .destroy = point_destroy};
     point->failed = journal_has_failed(journal);
     journal_room(journal, &point->room, 0);
     if (pthread_create(&point->thread, NULL, work, point) != 0) {
         (void)pthread_cond_destroy(&point->work);
+        (void)pthread_cond_destroy(&point->rested);
         (void)pthread_cond_destroy(&point->drained);
         (void)pthread_mutex_destroy(&point->mutex);
         point_free(point);

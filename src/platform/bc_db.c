@@ -25,9 +25,11 @@ struct bc_db {
     sqlite3 *handle; /* NULL once closed by a failed commit */
     bc_statement_t *statements[BC_DB_STATEMENTS_MAX];
     int used;
-    bool entered;         /* under lock */
-    bool in_transaction;  /* under lock */
-    bc_db_result_t stuck; /* first error since enter; under lock */
+    pthread_cond_t released; /* a hold is over */
+    int64_t held_until_ms;   /* monotonic; 0: no hold; under lock */
+    bool entered;            /* under lock */
+    bool in_transaction;     /* under lock */
+    bc_db_result_t stuck;    /* first error since enter; under lock */
 };
 
 static _Thread_local int statements_of_thread;
@@ -145,6 +147,7 @@ bc_db_result_t bc_db_open(const char *path, const bc_migration_t *migrations, bc
     result = migrate(made->handle, path, migrations);
     if (result != BC_DB_OK) goto fail;
     (void)pthread_mutex_init(&made->lock, NULL); /* a default mutex: cannot fail */
+    bc_cond_init(&made->released);
     *db = made;
     return BC_DB_OK;
 fail:
@@ -169,6 +172,7 @@ void bc_db_close(bc_db_t *db) {
     for (int i = 0; i < db->used; i++) free(db->statements[i]);
     if (db->handle != NULL && sqlite3_close(db->handle) != SQLITE_OK)
         bc_log(BC_LOG_ALERT, "database-left-open", bc_f_text("message", sqlite3_errmsg(db->handle)));
+    (void)pthread_cond_destroy(&db->released);
     (void)pthread_mutex_destroy(&db->lock);
     free(db);
 }
@@ -182,11 +186,31 @@ bool bc_db_is_open(bc_db_t *db) {
 
 /* --- entries and transactions --- */
 
-void bc_db_enter(bc_db_t *db) {
-    (void)pthread_mutex_lock(&db->lock); /* a default mutex: fails only on our own misuse */
+void bc_db_hold(bc_db_t *db, int64_t ms) {
+    (void)pthread_mutex_lock(&db->lock); /* a default mutex: fails only on our own misuse; no transaction runs now */
+    db->held_until_ms = ms > 0 ? bc_monotonic_ms() + ms : 0;
+    if (ms <= 0) (void)pthread_cond_broadcast(&db->released);
+    (void)pthread_mutex_unlock(&db->lock);
+}
+
+/* Under lock. Whoever writes waits here; the time is over by itself when nobody lets go. */
+static void wait_for_release(bc_db_t *db) {
+    for (int64_t left_ms; (left_ms = db->held_until_ms - bc_monotonic_ms()) > 0;) {
+        struct timespec until = bc_monotonic_deadline(left_ms);
+        (void)pthread_cond_timedwait(&db->released, &db->lock, &until); /* the loop looks again */
+    }
+}
+
+/* Under lock. */
+static void note_entry(bc_db_t *db) {
     assert(!db->entered);
     db->entered = true;
     db->stuck = db->handle == NULL ? BC_DB_CLOSED : BC_DB_OK;
+}
+
+void bc_db_enter(bc_db_t *db) {
+    (void)pthread_mutex_lock(&db->lock); /* a default mutex: fails only on our own misuse */
+    note_entry(db);
 }
 
 bool bc_db_is_sound(const bc_db_t *db) {
@@ -207,7 +231,9 @@ void bc_db_leave(bc_db_t *db) {
 }
 
 bc_db_result_t bc_db_begin(bc_db_t *db) {
-    bc_db_enter(db);
+    (void)pthread_mutex_lock(&db->lock); /* a default mutex: fails only on our own misuse */
+    wait_for_release(db);
+    note_entry(db);
     bc_db_result_t result = db->stuck;
     if (result == BC_DB_OK) {
         int code = sqlite3_exec(db->handle, "BEGIN IMMEDIATE", NULL, NULL, NULL);

@@ -7,9 +7,11 @@
 #include "platform/bc_metrics.h"
 #include "platform/bc_random.h"
 #include "platform/bc_secret.h"
+#include "platform/bc_time.h"
 
 #include <assert.h>
 #include <errno.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -19,6 +21,7 @@
 #include <unistd.h>
 
 #define INTERNAL_ROUTES_MAX 32
+#define BC_HOLD_ID_CHARS    64
 
 struct bc_service_state {
     const bc_service_t *service; /* borrowed */
@@ -29,6 +32,9 @@ struct bc_service_state {
     void *context;
     bool opened;
     volatile bool stopping;
+    pthread_mutex_t hold_lock;
+    char hold_id[BC_HOLD_ID_CHARS + 1]; /* under hold_lock */
+    int64_t held_until_ms;              /* monotonic; under hold_lock */
     bc_http_t *http, *internal;
     bc_route_t internal_routes[INTERNAL_ROUTES_MAX + 1];
 };
@@ -81,6 +87,8 @@ static void healthz(bc_request_t *request, bc_reply_t *reply, void *context) {
 }
 
 static void readyz(bc_request_t *request, bc_reply_t *reply, void *context);
+static void hold(bc_request_t *request, bc_reply_t *reply, void *context);
+static void release(bc_request_t *request, bc_reply_t *reply, void *context);
 
 static void metrics(bc_request_t *request, bc_reply_t *reply, void *context) {
     (void)request;
@@ -98,6 +106,8 @@ static const bc_route_t ops_routes[] = {
     {"GET", "/healthz", BC_OPS, healthz, .query = NULL},
     {"GET", "/readyz", BC_OPS, readyz, .query = NULL},
     {"GET", "/metrics", BC_OPS, metrics, .query = NULL},
+    {"POST", "/internal/hold", BC_INTERNAL, hold, .fields = "id:string! ms:int!"},
+    {"POST", "/internal/hold/release", BC_INTERNAL, release, .fields = "id:string!"},
 };
 #define OPS_ROUTES (sizeof(ops_routes) / sizeof(ops_routes[0]))
 
@@ -117,6 +127,64 @@ static void readyz(bc_request_t *request, bc_reply_t *reply, void *context) {
     }
     bc_reply_json(reply, ready ? 200 : 503,
                   json_pack("{s:s, s:o}", "status", ready ? "ready" : "not-ready", "checks", checks));
+}
+
+static bc_service_state_t *state_of(const void *context) {
+    for (int i = 0; i < RUNNING_MAX; i++) {
+        bc_service_state_t *state = atomic_load(&running[i]);
+        if (state != NULL && state->context == context) return state;
+    }
+    return NULL;
+}
+
+static void hold(bc_request_t *request, bc_reply_t *reply, void *context) {
+    bc_service_state_t *state = state_of(context);
+    const char *id = bc_request_string(request, "id");
+    json_int_t ms = json_integer_value(json_object_get(bc_request_body(request), "ms"));
+    if (ms < 1 || ms > BC_SERVICE_HOLD_MS_MAX || id[0] == '\0' || strlen(id) > BC_HOLD_ID_CHARS) {
+        bc_reply_problem(reply, "malformed-request", "an id of 1 to 64 bytes and 1 to 30000 ms");
+        return;
+    }
+    if (state == NULL || state->stopping) {
+        bc_reply_problem(reply, "unavailable", NULL);
+        bc_reply_retry_after(reply, 1000);
+        return;
+    }
+    (void)pthread_mutex_lock(&state->hold_lock); /* a default mutex: fails only on our own misuse */
+    bool lasts = bc_monotonic_ms() < state->held_until_ms;
+    bool mine = strcmp(state->hold_id, id) == 0;
+    bool taken = !lasts || mine;
+    if (taken) {
+        /* Counted from before it begins: the files are still for a little longer than we say. */
+        int64_t until_ms = bc_monotonic_ms() + ms;
+        if (state->service->hold != NULL) state->service->hold(context, ms);
+        state->held_until_ms = until_ms;
+        (void)snprintf(state->hold_id, sizeof(state->hold_id), "%s", id); /* judged to fit */
+    }
+    (void)pthread_mutex_unlock(&state->hold_lock);
+    if (!taken) {
+        bc_reply_problem(reply, "conflict", "another backup holds the service");
+        return;
+    }
+    bc_log(BC_LOG_INFO, "held", bc_f_int("ms", ms));
+    bc_reply_json(reply, 200, json_pack("{s:I}", "ms", ms));
+}
+
+static void release(bc_request_t *request, bc_reply_t *reply, void *context) {
+    bc_service_state_t *state = state_of(context);
+    bool held = false;
+    if (state != NULL) {
+        (void)pthread_mutex_lock(&state->hold_lock); /* a default mutex: fails only on our own misuse */
+        if (strcmp(state->hold_id, bc_request_string(request, "id")) == 0) {
+            held = bc_monotonic_ms() < state->held_until_ms && !state->stopping;
+            state->held_until_ms = 0;
+            state->hold_id[0] = '\0';
+            if (state->service->hold != NULL) state->service->hold(context, 0);
+        }
+        (void)pthread_mutex_unlock(&state->hold_lock);
+    }
+    bc_log(BC_LOG_INFO, "released", bc_f_text("held", held ? "yes" : "no"));
+    bc_reply_json(reply, 200, json_pack("{s:b}", "held", held));
 }
 
 static void set_running(bc_service_state_t *from, bc_service_state_t *to) {
@@ -174,6 +242,7 @@ bc_service_state_t *bc_service_start(const bc_service_t *service, const bc_confi
     if (state == NULL) return NULL;
     state->service = service;
     state->lock_fd = -1;
+    (void)pthread_mutex_init(&state->hold_lock, NULL); /* a default mutex: cannot fail */
     char reason[BC_CONFIG_REASON_BYTES];
     if (!bc_fault_init(bc_config_text(config, BC_FAULTS), reason)) {
         bc_log(BC_LOG_ERROR, "setting-refused", bc_f_text("reason", reason));
@@ -217,6 +286,7 @@ void bc_service_stop(bc_service_state_t *state) {
     if (state->opened) state->service->close(state->context);
     bc_token_verifier_destroy(state->tools.verifier);
     bc_secret_wipe(state->service_key, sizeof(state->service_key));
+    (void)pthread_mutex_destroy(&state->hold_lock);
     if (state->lock_fd >= 0) (void)close(state->lock_fd); /* last: whoever waits for it finds everything closed */
     free(state);
 }

@@ -15,7 +15,8 @@
 
 #include <stdbool.h>
 
-#define BC_SERVICE_GRACE_MS 10000
+#define BC_SERVICE_GRACE_MS    10000
+#define BC_SERVICE_HOLD_MS_MAX 30000
 
 typedef struct bc_service_state bc_service_state_t;
 
@@ -38,6 +39,10 @@ typedef struct {
     void (*stop)(void *context); /* wakes and ends what waits (feeds, threads) before listeners close; may be NULL */
     void (*close)(void *context);
     bc_standing_t (*standing)(const bc_claims_t *claims, void *context); /* may be NULL */
+    /* From its return on, and for `ms`, none of its files of DATA changes (bc_db_hold, …); 0 lets go. NULL: it has none. A backup holds all
+     * services at once: POST /internal/hold {"id","ms"} answers {"ms"}, 409 while another holds; POST /internal/hold/release {"id"}
+     * answers {"held"}: whether it has lasted until now without a gap. */
+    void (*hold)(void *context, int64_t ms);
     /* Adds one entry per dependency to /readyz's `checks` ("database":"ok"); false: not ready. May be NULL. */
     bool (*ready)(void *context, json_t *checks);
 } bc_service_t;

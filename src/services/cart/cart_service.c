@@ -249,6 +249,14 @@ static bool is_ready(void *context, json_t *checks) {
     return is_heard && atomic_load(&service->is_vouched[LIST_REVOCATIONS]) && !is_commit_away;
 }
 
+/* The consumers first: one of them may wait for the journal within its transaction. */
+static void hold(void *context, int64_t ms) {
+    cart_service_t *service = context;
+    bc_db_hold(service->events_db, ms);
+    service->commit->hold(service->commit->state, (unsigned)ms);
+    service->base->hold(service->base->state, (unsigned)ms);
+}
+
 const bc_service_t cart_service_definition = {.name = "cart",
                                               .listen = BC_KEY_COUNT,
                                               .internal = BC_CART_INTERNAL,
@@ -256,6 +264,7 @@ const bc_service_t cart_service_definition = {.name = "cart",
                                               .open = open_service,
                                               .stop = stop_service,
                                               .close = close_service,
+                                              .hold = hold,
                                               .ready = is_ready};
 
 int cart_service_main(const bc_config_t *config) {
