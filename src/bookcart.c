@@ -25,8 +25,8 @@ extern char **environ;
 #define USAGE_ERROR 2
 
 typedef struct {
-    const char *data, *listen, *config; /* NULL: not given; data and config are absolute */
-    const char *words[2];               /* what is not an option */
+    const char *data, *listen, *config, *folder; /* NULL: not given; all but listen are absolute */
+    const char *words[2];                        /* what is not an option */
     int word_count;
     bool help;
 } options_t;
@@ -37,6 +37,8 @@ typedef struct {
     bool listens;    /* takes --listen */
     bool supervises; /* prepares the data folder itself */
     int (*run)(const bc_config_t *config, const options_t *options);
+    const char *folder;  /* the option that names a folder, and must be given; NULL: none */
+    bool words_may_lack; /* fewer are fine */
 } command_t;
 
 static int run_up(const bc_config_t *config, const options_t *options) {
@@ -90,6 +92,19 @@ static int run_keys(const bc_config_t *config, const options_t *options) {
     return auth_keys_rotate(config);
 }
 
+static int run_backup(const bc_config_t *config, const options_t *options) {
+    return program_backup(config, options->folder);
+}
+
+static int run_restore(const bc_config_t *config, const options_t *options) {
+    return program_restore(config, options->folder);
+}
+
+static int run_events(const bc_config_t *config, const options_t *options) {
+    return program_events(config, options->word_count > 0 ? options->words[0] : NULL,
+                          options->word_count > 1 ? options->words[1] : NULL);
+}
+
 static int run_settings(const bc_config_t *config, const options_t *options) {
     (void)options; /* takes none */
     bc_config_print(config, stdout);
@@ -98,18 +113,26 @@ static int run_settings(const bc_config_t *config, const options_t *options) {
 
 static const command_t commands[] = {
     {"up", "up --data DIR [--listen ADDR:PORT] [--config FILE]", "everything on one machine, nginx too", 0, true, true,
-     run_up},
+     .run = run_up},
     {"serve", "serve auth|library|cart|payment|question --data DIR|--config FILE", "one service", 1, false, false,
-     run_serve},
+     .run = run_serve},
     {"migrate", "migrate --data DIR|--config FILE", "bring every store to this program's form", 0, false, false,
-     run_migrate},
+     .run = run_migrate},
     {"import", "import FILE.csv --data DIR|--config FILE", "books into the catalogue; a repeat changes nothing", 1,
-     false, false, run_import},
+     false, false, .run = run_import},
     {"admin", "admin create|password EMAIL --data DIR|--config FILE",
-     "an administrator, or another password for one; it is read from standard input", 2, false, false, run_admin},
-    {"keys", "keys rotate --data DIR|--config FILE", "publish a new signing key", 1, false, false, run_keys},
+     "an administrator, or another password for one; it is read from standard input", 2, false, false,
+     .run = run_admin},
+    {"keys", "keys rotate --data DIR|--config FILE", "publish a new signing key", 1, false, false, .run = run_keys},
+    {"events", "events [list|replay [EVENT]] --data DIR|--config FILE",
+     "how far services follow each other; what they could not apply; try that again", 2, false, false, run_events,
+     .words_may_lack = true},
+    {"backup", "backup --to DIR --data DIR|--config FILE", "one cut of everything, while the shop runs", 0, false,
+     false, run_backup, .folder = "--to"},
+    {"restore", "restore --from DIR --data NEWDIR|--config FILE", "a backup into a new folder; every session ends", 0,
+     false, true, run_restore, .folder = "--from"},
     {"settings", "settings --data DIR|--config FILE", "print every setting as it is in force, secrets as ***", 0, true,
-     true, run_settings},
+     true, .run = run_settings},
 };
 
 #define COMMANDS (sizeof(commands) / sizeof(commands[0]))
@@ -159,10 +182,11 @@ static bool read_options(const command_t *command, int count, char **arguments, 
             help = true;
             continue;
         }
-        const char **place = strcmp(argument, "--data") == 0                         ? &read.data
-                             : strcmp(argument, "--config") == 0                     ? &read.config
-                             : command->listens && strcmp(argument, "--listen") == 0 ? &read.listen
-                                                                                     : NULL;
+        const char **place = strcmp(argument, "--data") == 0                                     ? &read.data
+                             : strcmp(argument, "--config") == 0                                 ? &read.config
+                             : command->listens && strcmp(argument, "--listen") == 0             ? &read.listen
+                             : command->folder != NULL && strcmp(argument, command->folder) == 0 ? &read.folder
+                                                                                                 : NULL;
         if (place == NULL) {
             fprintf(stderr, "bookcart: %s: unknown option %s\n", command->name, argument);
             return false;
@@ -175,12 +199,14 @@ static bool read_options(const command_t *command, int count, char **arguments, 
         *place = arguments[++i];
     }
     read.help = help;
-    if (!help && read.word_count < command->words) {
+    int least = command->words_may_lack ? 0 : command->words;
+    if (!help && (read.word_count < least || (command->folder != NULL && read.folder == NULL))) {
         fprintf(stderr, "bookcart: %s: something is missing\n", command->name);
         return false;
     }
     if (read.data != NULL) read.data = absolute(read.data);
     if (read.config != NULL) read.config = absolute(read.config);
+    if (read.folder != NULL) read.folder = absolute(read.folder);
     *options = read;
     return true;
 }
@@ -267,7 +293,8 @@ int main(int argc, char **argv) {
         if (strcmp(argv[1], commands[i].name) == 0) return run_command(&commands[i], argc - 2, argv + 2);
     }
     fprintf(stderr,
-            "bookcart: unknown command \"%s\"\nusage: bookcart up|serve|migrate|import|admin|keys|settings … (bookcart "
+            "bookcart: unknown command \"%s\"\nusage: bookcart "
+            "up|serve|migrate|import|admin|keys|events|backup|restore|settings … (bookcart "
             "--help)\n",
             argv[1]);
     return USAGE_ERROR;

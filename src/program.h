@@ -1,6 +1,8 @@
 /* What the parts of the program share. bookcart.c reads the command line; program_data.c owns the data folder's form;
  * program_up.c supervises; program_listen.c opens its sockets; program_child.c is one supervised process; program_nginx.c
- * writes nginx's configuration; program_routes.c prints the tables it works by. */
+ * writes nginx's configuration; program_backup.c and program_restore.c copy the shop (program_copy.c its files);
+ * program_events.c shows what services could not apply; program_services.c is how commands reach
+ * services; program_routes.c prints the tables it works by. */
 #ifndef PROGRAM_H
 #define PROGRAM_H
 
@@ -116,6 +118,60 @@ int64_t program_nginx_grace_ms(const bc_config_t *config);
 int program_routes(FILE *out);
 /* Every problem: name, status, title in English, French, Bulgarian. 0, or 1. */
 int program_problems(FILE *out);
+
+/* --- program_services.c: the services as commands reach them --- */
+
+#define PROGRAM_SERVICES 5
+typedef struct {
+    const char *name;
+    bc_key_t internal; /* its internal listener */
+} program_service_t;
+extern const program_service_t program_services[PROGRAM_SERVICES];
+
+/* Reads the service key of DATA. false after a message: a shop was never started on it. */
+bool program_service_key(const bc_config_t *config, const char *command, char *key, size_t size);
+
+/* --- program_copy.c: files of a folder, copied, checked, described --- */
+
+typedef struct {
+    char *path; /* owned; relative */
+    int64_t bytes;
+    unsigned mode;
+    char sha256[65];
+} program_file_t;
+
+typedef struct {
+    program_file_t *files; /* owned */
+    size_t count, capacity;
+} program_files_t;
+
+/* Copies one regular file with mode and time, without syncing; holes where there are zeros. `again`: not when the target has its size
+ * and time already. false: errno says why. */
+bool program_copy_file(const char *from, const char *to, bool again);
+/* Syncs the file and reads it: *file gets bytes, mode and digest (its path stays). false: errno. */
+bool program_describe_file(const char *path, program_file_t *file);
+/* Describes all regular files below `folder` and syncs everything. false: errno. */
+bool program_describe_folder(const char *folder, program_files_t *files);
+void program_files_free(program_files_t *files);
+/* Is this a path that a manifest may name: relative, of plain parts? */
+bool program_path_is_inside(const char *path);
+/* Not there, or an empty folder. */
+bool program_folder_is_free(const char *path);
+
+/* --- program_backup.c, program_restore.c: `folder` is absolute; the process's exit code --- */
+
+#define PROGRAM_MANIFEST     "manifest.json"
+#define PROGRAM_MANIFEST_MAX (256 * 1024 * 1024)
+#define PROGRAM_FILES        "data"      /* the folder beside the manifest */
+#define PROGRAM_RESTORING    "restoring" /* in DATA while a restore is not complete: nothing starts on it */
+#define PROGRAM_RESTORED     "restored.json"
+
+int program_backup(const bc_config_t *config, const char *folder);
+int program_restore(const bc_config_t *config, const char *folder);
+
+/* --- program_events.c: `bookcart events`; words are NULL where not given. The process's exit code. --- */
+
+int program_events(const bc_config_t *config, const char *verb, const char *event);
 
 /* --- program_up.c --- */
 

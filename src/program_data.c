@@ -113,7 +113,10 @@ bool program_data_prepare(const bc_config_t *config, program_owner_t *owner, cha
     if (!path_is_plain(data)) return refuse(reason, "%s: blanks, quotes and $;{}#*?[]\\ cannot be in this path", data);
 
     program_owner_t found = {0};
+    char restoring[PATH_MAX];
     if (!make_data(data, &found, reason)) return false;
+    if (bc_config_path(config, PROGRAM_RESTORING, restoring, sizeof(restoring)) && access(restoring, F_OK) == 0)
+        return refuse(reason, "%s: a restore into it did not end well: remove it and restore again", data);
     if (!can_reach(&found, data)) return refuse(reason, "%s: its owner (user %u) cannot reach it", data, found.uid);
     bool good = program_act_as(&found);
     if (!good) (void)refuse(reason, "cannot act as user %u: %s", found.uid, strerror(errno));

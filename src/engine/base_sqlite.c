@@ -579,6 +579,17 @@ base_open_t base_sqlite_migrate(const base_sqlite_config_t *config, unsigned *ap
     return result;
 }
 
+base_open_t base_sqlite_renew(const base_sqlite_config_t *config, char *detail, size_t bytes) {
+    base_store_t store;
+    base_open_t result = base_store_init(&store, config);
+    if (result == BASE_OPEN_OK) result = base_store_connect(&store);
+    if (result == BASE_OPEN_OK && (!base_store_renew(&store) || !base_store_checkpoint(&store, true)))
+        result = BASE_OPEN_FAILED;
+    if (result != BASE_OPEN_OK && bytes > 0) (void)snprintf(detail, bytes, "%s", store.error); /* cut at worst */
+    base_store_deinit(&store);
+    return result;
+}
+
 base_open_t base_sqlite_open(const base_sqlite_config_t *config, const cart_id_t *journal_id, int take_over,
                              uint64_t *epoch, uint64_t *floor, base_t **base, char *detail, size_t bytes) {
     base_sqlite_t *opened = base_new(config->threaded != 0);

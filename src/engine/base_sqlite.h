@@ -37,4 +37,7 @@ base_open_t base_sqlite_migrate(const base_sqlite_config_t *config, unsigned *ap
 base_open_t base_sqlite_open(const base_sqlite_config_t *config, const cart_id_t *journal_id, int take_over,
                              uint64_t *epoch, uint64_t *floor, base_t **base, char *detail, size_t bytes);
 
+/* The file was restored: whoever claims it next gets a new epoch, its own journal too. Takes the lock for as long as it runs. */
+base_open_t base_sqlite_renew(const base_sqlite_config_t *config, char *detail, size_t bytes);
+
 #endif

@@ -357,6 +357,12 @@ done:
     return result;
 }
 
+bool base_store_renew(base_store_t *store) {
+    return run(store,
+               "INSERT INTO claims (epoch, journal, incarnation, claimed_s) SELECT epoch + 1, journal, incarnation, "
+               "CAST(strftime('%s', 'now') AS INTEGER) FROM claims ORDER BY epoch DESC LIMIT 1");
+}
+
 bool base_store_load(base_store_t *store, base_loaded_t *loaded) {
     sqlite3_stmt *statement = store->statements[BASE_STATEMENT_LOAD];
     (void)sqlite3_reset(statement); /* of the row before: it was borrowed until now */

@@ -57,6 +57,9 @@ void base_store_disconnect(base_store_t *store);
 base_open_t base_store_claim(base_store_t *store, const cart_id_t *journal, const cart_id_t *incarnation, int take_over,
                              uint64_t *epoch);
 
+/* The newest claim again, in the next epoch; nothing when there is none. */
+bool base_store_renew(base_store_t *store);
+
 /* False: SQLite failed; nothing of it is known to be stored. */
 bool base_store_load(base_store_t *store,
                      base_loaded_t *loaded); /* loaded->user is asked; borrowed until the next call */

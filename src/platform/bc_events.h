@@ -84,6 +84,9 @@ void bc_outbox_serve(bc_outbox_t *outbox, bc_request_t *request, bc_reply_t *rep
 /* Inside a transaction: removes events and inbox entries older than BOOKCART_EVENTS_KEEP. */
 void bc_events_tidy(bc_db_t *db, const bc_config_t *config, int64_t now_ms);
 
+/* Inside a transaction, when no outbox is open: the file was restored, its log is another one from now on. */
+void bc_outbox_renew(bc_db_t *db);
+
 /* --- consuming --- */
 
 typedef struct {

@@ -96,6 +96,14 @@ static bool load_generation(bc_db_t *db, char generation[BC_GENERATION_MAX + 1])
     return bc_db_commit(db) == BC_DB_OK && found;
 }
 
+void bc_outbox_renew(bc_db_t *db) {
+    char drawn[24];
+    bc_random_text(12, drawn, sizeof(drawn));
+    bc_statement_t *statement = bc_db_prepare(db, "UPDATE outbox_generation SET generation = ? WHERE number = 1");
+    bc_bind_text(statement, 1, drawn);
+    (void)bc_run(statement); /* errors stick */
+}
+
 bc_outbox_t *bc_outbox_create(const char *service, bc_db_t *db) {
     char generation[BC_GENERATION_MAX + 1];
     assert(strlen(service) <= BC_EVENT_SOURCE_MAX);

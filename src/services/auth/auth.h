@@ -24,4 +24,8 @@ int auth_admin_password(const bc_config_t *config, const char *email);
 /* Publishes a new signing key; it signs after BOOKCART_KEY_PUBLISH. By the running service, or under its lock. 0, or 1. */
 int auth_keys_rotate(const bc_config_t *config);
 
+/* DATA/auth.db is that of a backup: every session ends, and its log is another one from now on. Keys are not its matter: a folder without
+ * them gets new ones, and no token of before verifies. No service may run on it. 0, or 1. */
+int auth_service_restored(const bc_config_t *config);
+
 #endif

@@ -169,6 +169,12 @@ void auth_store_revoke_session(bc_db_t *db, const cart_id_t *session, const cart
     put_revocation(db, 0, session, 0, revocation_end_s(now_ms, life_ms));
 }
 
+void auth_store_revoke_all(bc_db_t *db, int64_t now_ms) {
+    bc_statement_t *statement = bc_db_prepare(db, "UPDATE sessions SET revoked_ms = ? WHERE revoked_ms = 0");
+    bc_bind_int(statement, 1, now_ms);
+    (void)bc_run(statement);
+}
+
 int64_t auth_store_revoke_tokens(bc_db_t *db, const cart_id_t *user, int64_t from_before_s, int64_t now_ms,
                                  int64_t life_ms) {
     /* Times in tokens are whole seconds: one issued earlier in this second must not slip through, nor one that a change earlier in

@@ -275,3 +275,13 @@ int cart_service_migrate(const bc_config_t *config) {
     if (!is_store_known(config) || !bc_random_init() || !bc_service_folders(config)) return 1;
     return migrate(config) && cart_service_events_migrate(config) ? 0 : 1;
 }
+
+int cart_service_restored(const bc_config_t *config) {
+    char path[BC_FILES_PATH_MAX];
+    char detail[DETAIL_BYTES] = "";
+    base_sqlite_config_t base;
+    if (cart_service_migrate(config) != 0 || !base_config(config, path, &base)) return 1;
+    if (base_sqlite_renew(&base, detail, sizeof detail) == BASE_OPEN_OK) return 0;
+    bc_log(BC_LOG_ERROR, "base-not-renewed", bc_f_text("path", path), bc_f_text("reason", detail));
+    return 1;
+}

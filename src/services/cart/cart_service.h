@@ -10,4 +10,7 @@ int cart_service_main(const bc_config_t *config);
 /* Brings DATA/carts.db to this program's schema, under its lock (waits while the service runs). 0, or 1. */
 int cart_service_migrate(const bc_config_t *config);
 
+/* The files of DATA are those of a backup: their carts live on in a new epoch. No service may run on them. 0, or 1. */
+int cart_service_restored(const bc_config_t *config);
+
 #endif

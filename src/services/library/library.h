@@ -20,4 +20,7 @@ int library_service_migrate(const bc_config_t *config);
  * end and not every row was rejected; else 1. To run it again is always safe. */
 int library_import(const bc_config_t *config, const char *path);
 
+/* DATA/library.db is that of a backup: its catalogue and its log are others from now on. No service may run on it. 0, or 1. */
+int library_service_restored(const bc_config_t *config);
+
 #endif

@@ -197,6 +197,17 @@ int library_service_migrate(const bc_config_t *config) {
     return store == NULL ? 1 : 0;
 }
 
+int library_service_restored(const bc_config_t *config) {
+    if (!bc_random_init()) return 1;
+    int lock = bc_service_lock(config, "library", true);
+    if (lock < 0) return 1;
+    library_store_t *store = open_store(config);
+    bool good = store != NULL && library_store_renew(store) == LIBRARY_OK;
+    library_store_close(store);
+    (void)close(lock); /* releases the lock */
+    return good ? 0 : 1;
+}
+
 /* --- the import command --- */
 
 enum { ask_timeout_ms = 2000, batch_timeout_ms = 30000, batch_tries = 3, reach_tries = 60, reach_pause_ms = 500 };

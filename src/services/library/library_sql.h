@@ -32,13 +32,14 @@ extern const char *const library_sql_list[LIBRARY_LIST_COUNT][LIBRARY_SORT_COUNT
 
 #define LIBRARY_NEXT_POSITION "(SELECT COALESCE(MAX(position), 0) + 1 FROM books)"
 
-#define LIBRARY_SQL_META_PUT BC_SQL_INSERT_IGNORE "meta(name, value) VALUES(?1, ?2)"
-#define LIBRARY_SQL_META_GET "SELECT value FROM meta WHERE name = ?1"
-#define LIBRARY_SQL_GET      "SELECT " LIBRARY_ROW "FROM books b WHERE b.id = ?1"
-#define LIBRARY_SQL_ANY      "SELECT 1 FROM books LIMIT 1"
-#define LIBRARY_SQL_FEED     "SELECT " LIBRARY_ROW "FROM books b WHERE b.position > ?1 ORDER BY b.position LIMIT ?2"
-#define LIBRARY_SQL_LIVE     "SELECT " LIBRARY_ROW "FROM books b WHERE b.state = 0 AND b.id > ?1 ORDER BY b.id LIMIT ?2"
-#define LIBRARY_SQL_KNOWN    "SELECT state, COALESCE(imported = ?2, 0) FROM books WHERE id = ?1"
+#define LIBRARY_SQL_META_PUT   BC_SQL_INSERT_IGNORE "meta(name, value) VALUES(?1, ?2)"
+#define LIBRARY_SQL_META_RENEW "DELETE FROM meta WHERE name = 'generation'"
+#define LIBRARY_SQL_META_GET   "SELECT value FROM meta WHERE name = ?1"
+#define LIBRARY_SQL_GET        "SELECT " LIBRARY_ROW "FROM books b WHERE b.id = ?1"
+#define LIBRARY_SQL_ANY        "SELECT 1 FROM books LIMIT 1"
+#define LIBRARY_SQL_FEED       "SELECT " LIBRARY_ROW "FROM books b WHERE b.position > ?1 ORDER BY b.position LIMIT ?2"
+#define LIBRARY_SQL_LIVE       "SELECT " LIBRARY_ROW "FROM books b WHERE b.state = 0 AND b.id > ?1 ORDER BY b.id LIMIT ?2"
+#define LIBRARY_SQL_KNOWN      "SELECT state, COALESCE(imported = ?2, 0) FROM books WHERE id = ?1"
 
 /* A cover that was uploaded stays whatever an import says. ?15 digest, ?16 now, ?17 whether the source names a price: one that came from the rule never replaces what is there. */
 #define LIBRARY_SQL_UPSERT                                                                                             \

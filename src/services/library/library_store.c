@@ -90,6 +90,13 @@ bool library_store_is_open(library_store_t *store) {
     return bc_db_is_open(store->db);
 }
 
+library_result_t library_store_renew(library_store_t *store) {
+    if (bc_db_begin(store->db) != BC_DB_OK) return LIBRARY_FAILED;
+    (void)bc_run(bc_db_prepare(store->db, LIBRARY_SQL_META_RENEW)); /* errors stick */
+    bc_outbox_renew(store->db);
+    return bc_db_commit(store->db) == BC_DB_OK ? LIBRARY_OK : LIBRARY_FAILED;
+}
+
 bc_db_t *library_store_db(library_store_t *store) {
     return store->db;
 }

@@ -75,6 +75,8 @@ typedef bool (*library_row_fn)(void *context, const library_row_t *row);
 library_store_t *library_store_open(const char *path, const char *search);
 void library_store_close(library_store_t *store); /* NULL is fine */
 bool library_store_is_open(library_store_t *store);
+/* The file was restored: the generations of catalogue and log are drawn anew when it is opened next. */
+library_result_t library_store_renew(library_store_t *store);
 /* For the outbox and its transactions; borrowed. */
 bc_db_t *library_store_db(library_store_t *store);
 

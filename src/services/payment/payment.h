@@ -14,4 +14,7 @@ int payment_service_main(const bc_config_t *config);
 /* Brings DATA/payment.db to this program's schema, under the service's lock (waits while the service runs). 0, or 1. */
 int payment_service_migrate(const bc_config_t *config);
 
+/* DATA/payment.db is that of a backup: its log is another one from now on. No service may run on it. 0, or 1. */
+int payment_service_restored(const bc_config_t *config);
+
 #endif

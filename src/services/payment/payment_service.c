@@ -143,3 +143,18 @@ int payment_service_migrate(const bc_config_t *config) {
     (void)close(lock); /* releases the lock */
     return db == NULL ? 1 : 0;
 }
+
+int payment_service_restored(const bc_config_t *config) {
+    if (!bc_random_init()) return 1;
+    int lock = bc_service_lock(config, "payment", true);
+    if (lock < 0) return 1;
+    bc_db_t *db = open_db(config);
+    bool good = db != NULL && bc_db_begin(db) == BC_DB_OK;
+    if (good) {
+        bc_outbox_renew(db);
+        good = bc_db_commit(db) == BC_DB_OK;
+    }
+    bc_db_close(db);
+    (void)close(lock); /* releases the lock */
+    return good ? 0 : 1;
+}
