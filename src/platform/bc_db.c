@@ -25,6 +25,7 @@ struct bc_db {
     sqlite3 *handle; /* NULL once closed by a failed commit */
     bc_statement_t *statements[BC_DB_STATEMENTS_MAX];
     int used;
+    bc_db_t *next;           /* of those opened; under opened_lock */
     pthread_cond_t released; /* a hold is over */
     int64_t held_until_ms;   /* monotonic; 0: no hold; under lock */
     bool entered;            /* under lock */
@@ -33,6 +34,24 @@ struct bc_db {
 };
 
 static _Thread_local int statements_of_thread;
+
+static pthread_mutex_t opened_lock = PTHREAD_MUTEX_INITIALIZER; /* before a database's own */
+static bc_db_t *opened;
+
+static void add_opened(bc_db_t *db) {
+    (void)pthread_mutex_lock(&opened_lock); /* a default mutex: fails only on our own misuse */
+    db->next = opened;
+    opened = db;
+    (void)pthread_mutex_unlock(&opened_lock);
+}
+
+static void remove_opened(bc_db_t *db) {
+    (void)pthread_mutex_lock(&opened_lock); /* a default mutex: fails only on our own misuse */
+    bc_db_t **at = &opened;
+    while (*at != db) at = &(*at)->next;
+    *at = db->next;
+    (void)pthread_mutex_unlock(&opened_lock);
+}
 
 int bc_db_count(void) {
     return statements_of_thread;
@@ -148,6 +167,7 @@ bc_db_result_t bc_db_open(const char *path, const bc_migration_t *migrations, bc
     if (result != BC_DB_OK) goto fail;
     (void)pthread_mutex_init(&made->lock, NULL); /* a default mutex: cannot fail */
     bc_cond_init(&made->released);
+    add_opened(made);
     *db = made;
     return BC_DB_OK;
 fail:
@@ -168,6 +188,7 @@ static void drop_statements(bc_db_t *db) {
 void bc_db_close(bc_db_t *db) {
     if (db == NULL) return;
     assert(!db->entered);
+    remove_opened(db);
     drop_statements(db);
     for (int i = 0; i < db->used; i++) free(db->statements[i]);
     if (db->handle != NULL && sqlite3_close(db->handle) != SQLITE_OK)
@@ -186,11 +207,15 @@ bool bc_db_is_open(bc_db_t *db) {
 
 /* --- entries and transactions --- */
 
-void bc_db_hold(bc_db_t *db, int64_t ms) {
-    (void)pthread_mutex_lock(&db->lock); /* a default mutex: fails only on our own misuse; no transaction runs now */
-    db->held_until_ms = ms > 0 ? bc_monotonic_ms() + ms : 0;
-    if (ms <= 0) (void)pthread_cond_broadcast(&db->released);
-    (void)pthread_mutex_unlock(&db->lock);
+void bc_db_hold_all(int64_t ms) {
+    (void)pthread_mutex_lock(&opened_lock); /* default mutexes: fail only on our own misuse */
+    for (bc_db_t *db = opened; db != NULL; db = db->next) {
+        (void)pthread_mutex_lock(&db->lock); /* no transaction runs now */
+        db->held_until_ms = ms > 0 ? bc_monotonic_ms() + ms : 0;
+        if (ms <= 0) (void)pthread_cond_broadcast(&db->released);
+        (void)pthread_mutex_unlock(&db->lock);
+    }
+    (void)pthread_mutex_unlock(&opened_lock);
 }
 
 /* Under lock. Whoever writes waits here; the time is over by itself when nobody lets go. */

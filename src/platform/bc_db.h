@@ -48,9 +48,9 @@ bc_db_result_t bc_db_open(const char *path, const bc_migration_t *migrations, bc
 void bc_db_close(bc_db_t *db);   /* NULL is fine; checkpoints */
 bool bc_db_is_open(bc_db_t *db); /* false after a failed commit */
 
-/* From its return on, and for `ms`, nothing is written to the file: bc_db_begin waits, reads go on. So the file and its log can be copied
- * as they are. 0 lets go before the time is over; again extends. Waits for the transaction that runs. */
-void bc_db_hold(bc_db_t *db, int64_t ms);
+/* From its return on, and for `ms`, nothing is written to any file that this process has open: bc_db_begin waits, reads go on. So the
+ * files and their logs can be copied as they are. 0 lets go before the time is over; again extends. Waits for transactions that run. */
+void bc_db_hold_all(int64_t ms);
 
 void bc_db_enter(bc_db_t *db); /* for reads: no transaction */
 /* Between enter or begin and its end: no statement has failed so far (constraints do not count). */

@@ -1,6 +1,7 @@
 #include "platform/bc_service.h"
 
 #include "platform/bc_client.h"
+#include "platform/bc_db.h"
 #include "platform/bc_fault.h"
 #include "platform/bc_files.h"
 #include "platform/bc_log.h"
@@ -157,6 +158,7 @@ static void hold(bc_request_t *request, bc_reply_t *reply, void *context) {
     if (taken) {
         /* Counted from before it begins: the files are still for a little longer than we say. */
         int64_t until_ms = bc_monotonic_ms() + ms;
+        bc_db_hold_all(ms); /* first: a consumer may wait for the rest within its transaction */
         if (state->service->hold != NULL) state->service->hold(context, ms);
         state->held_until_ms = until_ms;
         (void)snprintf(state->hold_id, sizeof(state->hold_id), "%s", id); /* judged to fit */
@@ -180,6 +182,7 @@ static void release(bc_request_t *request, bc_reply_t *reply, void *context) {
             state->held_until_ms = 0;
             state->hold_id[0] = '\0';
             if (state->service->hold != NULL) state->service->hold(context, 0);
+            bc_db_hold_all(0);
         }
         (void)pthread_mutex_unlock(&state->hold_lock);
     }

@@ -39,9 +39,9 @@ typedef struct {
     void (*stop)(void *context); /* wakes and ends what waits (feeds, threads) before listeners close; may be NULL */
     void (*close)(void *context);
     bc_standing_t (*standing)(const bc_claims_t *claims, void *context); /* may be NULL */
-    /* From its return on, and for `ms`, none of its files of DATA changes (bc_db_hold, …); 0 lets go. NULL: it has none. A backup holds all
-     * services at once: POST /internal/hold {"id","ms"} answers {"ms"}, 409 while another holds; POST /internal/hold/release {"id"}
-     * answers {"held"}: whether it has lasted until now without a gap. */
+    /* From its return on, and for `ms`, nothing of DATA changes that is no bc_db's: those are held before it is called. 0 lets go. NULL: there
+     * is nothing else. A backup holds all services at once: POST /internal/hold {"id","ms"} answers {"ms"}, 409 while another holds; POST
+     * /internal/hold/release {"id"} answers {"held"}: whether it has lasted until now without a gap. */
     void (*hold)(void *context, int64_t ms);
     /* Adds one entry per dependency to /readyz's `checks` ("database":"ok"); false: not ready. May be NULL. */
     bool (*ready)(void *context, json_t *checks);

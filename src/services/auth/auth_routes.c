@@ -168,11 +168,6 @@ static bool is_ready(void *context, json_t *checks) {
     return open;
 }
 
-static void hold(void *context, int64_t ms) {
-    auth_t *auth = context;
-    bc_db_hold(auth->db, ms);
-}
-
 const bc_service_t auth_service = {
     .name = "auth",
     .listen = BC_AUTH_LISTEN,
@@ -183,7 +178,6 @@ const bc_service_t auth_service = {
     .stop = stop_service,
     .close = close_service,
     .standing = standing,
-    .hold = hold,
     .ready = is_ready,
 };
 

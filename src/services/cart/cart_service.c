@@ -249,10 +249,8 @@ static bool is_ready(void *context, json_t *checks) {
     return is_heard && atomic_load(&service->is_vouched[LIST_REVOCATIONS]) && !is_commit_away;
 }
 
-/* The consumers first: one of them may wait for the journal within its transaction. */
 static void hold(void *context, int64_t ms) {
     cart_service_t *service = context;
-    bc_db_hold(service->events_db, ms);
     service->commit->hold(service->commit->state, (unsigned)ms);
     service->base->hold(service->base->state, (unsigned)ms);
 }

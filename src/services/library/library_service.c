@@ -164,11 +164,6 @@ static bc_standing_t library_standing(const bc_claims_t *claims, void *context) 
     return bc_revoked_standing(library->revoked, claims);
 }
 
-static void library_hold(void *context, int64_t ms) {
-    library_t *library = context;
-    bc_db_hold(library_store_db(library->store), ms);
-}
-
 const bc_service_t library_service = {
     .name = "library",
     .listen = BC_LIBRARY_LISTEN,
@@ -179,7 +174,6 @@ const bc_service_t library_service = {
     .stop = stop_library,
     .close = close_library,
     .standing = library_standing,
-    .hold = library_hold,
     .ready = library_is_ready,
 };
 

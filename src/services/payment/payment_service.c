@@ -111,11 +111,6 @@ static bc_standing_t standing(const bc_claims_t *claims, void *context) {
     return bc_revoked_standing(payment->revoked, claims);
 }
 
-static void hold(void *context, int64_t ms) {
-    payment_t *payment = context;
-    bc_db_hold(payment->db, ms);
-}
-
 const bc_service_t payment_service = {
     .name = "payment",
     .listen = BC_PAYMENT_LISTEN,
@@ -126,7 +121,6 @@ const bc_service_t payment_service = {
     .stop = stop_payment,
     .close = close_payment,
     .standing = standing,
-    .hold = hold,
     .ready = is_ready,
 };
 

@@ -100,11 +100,6 @@ static bc_standing_t standing(const bc_claims_t *claims, void *context) {
     return bc_revoked_standing(question->revoked, claims);
 }
 
-static void hold(void *context, int64_t ms) {
-    question_t *question = context;
-    bc_db_hold(question->db, ms);
-}
-
 const bc_service_t question_service = {
     .name = "question",
     .listen = BC_QUESTION_LISTEN,
@@ -115,7 +110,6 @@ const bc_service_t question_service = {
     .stop = stop_question,
     .close = close_question,
     .standing = standing,
-    .hold = hold,
     .ready = is_ready,
 };
 
