@@ -16,6 +16,7 @@ import http.client
 import json
 import os
 import pathlib
+import random
 import re
 import shutil
 import signal
@@ -25,6 +26,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.parse
 
 HERE = pathlib.Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -197,14 +199,22 @@ class Classic(Side):
 class Plain(Side):
     """nginx alone: `return 200` with the body and headers of a hot cart."""
 
-    def __init__(self, folder, body, headers):
+    def __init__(self, folder, body, headers, path="/api/v1/cart"):
         folder.mkdir()
         self.port = free_port()
         lines = "".join(f"            add_header {name} '{value}';\n" for name, value in headers.items()
                         if name.lower() not in ("server", "date", "content-type", "content-length", "connection",
                                                 "request-id"))
         request_id = "            add_header Request-Id $request_id;\n" if "Request-Id" in headers else ""
-        escaped = body.decode().replace("\\", "\\\\").replace("'", "\\'").replace("$", "${dollar}")
+        # A word of nginx's configuration has at most 4 KiB: a longer body is put together from variables that never change.
+        text = body.decode()
+        parts = [text[i:i + 1000].replace("\\", "\\\\").replace("'", "\\'") for i in range(0, len(text), 1000)]
+        constants = "".join(f"    geo $body{'x' * i}_ {{ default '{part}'; }}\n" for i, part in enumerate(parts) if "$" not in part)
+        if len(parts) == 1 or constants.count("geo") < len(parts):
+            constants = ""
+            escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("$", "${dollar}")
+        else:
+            escaped = "".join(f"${{body{'x' * i}_}}" for i in range(len(parts)))
         user = "user root;" if os.geteuid() == 0 else ""
         (folder / "nginx.conf").write_text(f"""worker_processes 1;
 {user}
@@ -219,9 +229,9 @@ http {{
     client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi; scgi_temp_path {folder}/scgi;
     geo $dollar {{ default "$"; }}
-    server {{
+{constants}    server {{
         listen 127.0.0.1:{self.port} backlog=4096;
-        location /api/v1/cart {{
+        location {path} {{
             default_type application/json;
 {lines}{request_id}            return 200 '{escaped}';
         }}
@@ -247,10 +257,12 @@ function request() return tokens[math.random(n)] end
 """
 
 
-def wrk(side, script, connections, seconds):
+def wrk(side, script, connections, seconds, path="/", headers=()):
+    """`script` (None: none) makes the requests, else each asks for `path` with `headers`."""
     before, start = cpu_seconds(side.worker()), time.monotonic()
-    out = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script), "--timeout", "10s",
-                          f"http://127.0.0.1:{side.port}/"], capture_output=True, text=True).stdout
+    more = ["-s", str(script)] if script else [word for header in headers for word in ("-H", header)]
+    out = subprocess.run(["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", *more, "--timeout", "10s",
+                          f"http://127.0.0.1:{side.port}{path}"], capture_output=True, text=True).stdout
     cpu, wall = cpu_seconds(side.worker()) - before, time.monotonic() - start
     rate = re.search(r"Requests/sec:\s+([\d.]+)", out)
     count = re.search(r"(\d+) requests in", out)
@@ -457,6 +469,67 @@ def bench_seats(table, args, shop, classic, folder, tokens, empty_memory):
                 note="the token cache holds fewer tokens than that: verification is part of it")
 
 
+def catalogue_paths(port, folder, name, kinds, count=4000):
+    """Requests as people make them, hardly two alike: the page cache is not what is measured."""
+    pages = [json.loads(request(port, "GET", f"/api/v1/books?sort={sort}&limit=100")[2])["items"] for sort in ("rating", "title", "newest")]
+    books = [book for page in pages for book in page]
+    random.seed(7)
+    words = lambda text: [w for w in re.findall(r"[^\W\d_]{3,}", text)]
+    slip = lambda word: word[:2] + word[3] + word[2] + word[4:] if len(word) > 4 else word
+    path = folder / name
+    with path.open("w") as file:
+        for i in range(count):
+            book = random.choice(books)
+            title, author = words(book["title"]) or ["book"], words(" ".join(book["authors"])) or ["author"]
+            kind, limit = kinds[i % len(kinds)], random.randint(12, 48)
+            if kind == "list":
+                query = random.choice([
+                    {"sort": random.choice(["title", "price", "-price", "newest", "rating"])}, {"author": book["authors"][0] if book["authors"] else "x"},
+                    {"language": "en", "price_max": random.randint(500, 3000)},
+                    {"year_from": random.randint(1850, 2000), "year_to": random.randint(2000, 2017), "available": "true"},
+                    {"ids": ",".join(str(random.randint(1, BOOKS)) for _ in range(10))}])
+                target = "/api/v1/books?" + urllib.parse.urlencode({**query, "limit": limit})
+            elif kind == "search":
+                q = random.choice([" ".join(title[:3]), title[-1], slip(random.choice(title)), f"{author[-1]} {title[0]}", " ".join(author[:2]),
+                                   title[0][:3], "the " + title[-1]])
+                target = "/api/v1/books?" + urllib.parse.urlencode({"q": q[:100], "limit": limit})
+            else:
+                target = "/api/v1/books/suggest?" + urllib.parse.urlencode({"q": random.choice(title + author)[:random.randint(1, 6)]})
+            file.write(f"{kind} {target}\n")
+    return path
+
+
+def bench_catalogue(table, args, shop, folder):
+    """Repeats at the edge beside nginx's `return 200`; lists, searches and suggestions that no cache has, at half their maximum rate."""
+    for name, path in (("catalogue page of 24 books", "/api/v1/books?limit=24"), ("page of one book", "/api/v1/books/7")):
+        status, headers, body = request(shop.port, "GET", path)
+        match = f"If-None-Match: {headers['ETag']}"
+        repeat = request(shop.port, "GET", path, headers={"If-None-Match": headers["ETag"]})[0]
+        if status != 200 or repeat != 304:
+            raise SystemExit(f"bench: {path} answers {status}, its repeat {repeat}")
+        plain = Plain(folder / f"plain-{len(body)}", body, headers, "/")
+        try:
+            if request(plain.port, "GET", path)[2] != body:
+                raise SystemExit("bench: plain nginx answers another body")
+            ours, theirs = paired(args.rounds, lambda: wrk(shop, None, 64, args.seconds, path, [match]),
+                                  lambda: wrk(plain, None, 64, args.seconds, path, [match]))
+        finally:
+            plain.stop()
+        table.ratio(f"repeat of a {name} (304) ÷ nginx return 200, requests a second", [r["rate"] for r in ours],
+                    [r["rate"] for r in theirs], 0.90,
+                    note=f"{len(body):,} bytes; worker busy {statistics.median(r['busy'] for r in ours):.0%} / "
+                         f"{statistics.median(r['busy'] for r in theirs):.0%}")
+        table.ratio(f"repeat of a {name} (304) ÷ nginx return 200, requests per worker CPU second", [1e6 / r["cpu_us"] for r in ours],
+                    [1e6 / r["cpu_us"] for r in theirs], 0.90)
+    for kinds in (["list"], ["search"], ["suggest"], ["list", "search", "suggest"]):
+        paths, count = catalogue_paths(shop.port, folder, f"paths-{kinds[0]}-{len(kinds)}", kinds), 4000
+        top = load(shop, paths, "get", count, 16, seconds=args.seconds)["rate"]
+        result = load(shop, paths, "get", count, 64, rate=max(1, int(top / 2)), seconds=max(8, args.seconds))
+        table.figure(f"{', '.join(kinds)} over {BOOKS:,} books at half the maximum rate: p99", result["p99_us"] / 1000, "ms", 20.0,
+                     note=f"{result['rate']:,.0f}/s of {top:,.0f}/s, p50 {result['p50_us'] / 1000:.2f} ms, p99.9 "
+                          f"{result['p999_us'] / 1000:.1f} ms, max {result['max_us'] / 1000:.1f} ms")
+
+
 def bench_replay(table, args, shop, tokens):
     """Changes in the journal, the base away for none of them: kill -9 of the service, time to its first answer."""
     shop.stop()
@@ -478,7 +551,7 @@ def bench_replay(table, args, shop, tokens):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="20,000 carts, short rounds")
-    parser.add_argument("--only", default="", help="rows to run: read, change, rate, seats, replay")
+    parser.add_argument("--only", default="", help="rows to run: read, change, rate, seats, replay, catalogue")
     parser.add_argument("--carts", type=int, default=1000000)
     parser.add_argument("--classic-carts", type=int, default=0, help="carts stored in the classic stack; 0: as many")
     parser.add_argument("--busy", type=int, default=100000, help="users that change their carts in a change round")
@@ -501,12 +574,15 @@ def main():
         shop = Bookcart(folder / "data", make_catalogue(folder))
         sides.append(shop)
         say(f"bookcart on port {shop.port}, {BOOKS:,} books")
-        tokens = mint(shop.key(), args.carts, folder, "tokens", folder / "public.pem")
-        books_of(shop.port, folder / "books.jsonl")
-        classic = Classic(folder / "classic", folder / "books.jsonl", folder / "public.pem")
-        sides.append(classic)
-        empty_memory = int(re.search(r"used_memory:(\d+)", classic.cli("INFO", "memory"))[1])
-        say(f"classic stack on port {classic.port}")
+        if wanted("catalogue"):
+            bench_catalogue(table, args, shop, folder)
+        if args.only != "catalogue":
+            tokens = mint(shop.key(), args.carts, folder, "tokens", folder / "public.pem")
+            books_of(shop.port, folder / "books.jsonl")
+            classic = Classic(folder / "classic", folder / "books.jsonl", folder / "public.pem")
+            sides.append(classic)
+            empty_memory = int(re.search(r"used_memory:(\d+)", classic.cli("INFO", "memory"))[1])
+            say(f"classic stack on port {classic.port}")
         if wanted("read"):
             bench_reads(table, args, shop, classic, folder, tokens)
         if wanted("seats") or wanted("change") or wanted("rate"):

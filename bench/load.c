@@ -3,11 +3,12 @@
  * from the request's scheduled start, so that a stall of the server is seen by every request that it delayed.
  * One thread, epoll, keep-alive, no pipelining. Loopback only; bounded by --count or --seconds.
  *
- *   bench_load --port P --tokens FILE --users N --pattern read|change|fill --connections C
+ *   bench_load --port P --tokens FILE --users N --pattern read|change|fill|get --connections C
  *              [--rate R] [--seconds S | --count K] [--keyed] [--seed X] [--books B]
  *
  * read: GET of a random user's cart. change: PUT of one of the five lines of a random user. fill: for users 0…N−1 in order
- * PATCH five lines, then GET twice (so that each is seated). Prints one JSON line.
+ * PATCH five lines, then GET twice (so that each is seated). get: FILE holds `name PATH` lines instead of tokens, and each request
+ * asks for a random one of them. Prints one JSON line.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -29,7 +30,7 @@
 #define BUFFER_BYTES    65536
 #define BUCKETS         4096 /* latency: 16 steps for each power of two of microseconds */
 
-typedef enum { READ, CHANGE, FILL } pattern_t;
+typedef enum { READ, CHANGE, FILL, GET } pattern_t;
 
 typedef struct {
     int fd;
@@ -94,6 +95,19 @@ static uint64_t book_of(uint64_t user, unsigned slot) {
     return 1 + (user * 7 + slot * 31) % setup.books;
 }
 
+static void begin_request(connection_t *c, int written) {
+    c->length = written > 0 && (size_t)written < sizeof(c->out) ? (size_t)written : 0;
+    c->sent = c->have = 0;
+    c->busy = true;
+    seen.issued++;
+}
+
+static void write_get(connection_t *c) {
+    uint64_t line = random_u64() % setup.users;
+    begin_request(c, snprintf(c->out, sizeof(c->out), "GET %.*s HTTP/1.1\r\nHost: shop\r\n\r\n",
+                              (int)setup.token_length[line], setup.line[line]));
+}
+
 static void write_request(connection_t *c, uint64_t number) {
     char body[512] = "";
     char key[64] = "";
@@ -127,10 +141,7 @@ static void write_request(connection_t *c, uint64_t number) {
     int written =
         snprintf(c->out, sizeof(c->out), "%s %s HTTP/1.1\r\nHost: shop\r\nAuthorization: Bearer %.*s\r\n%s%s\r\n%s",
                  method, path, (int)setup.token_length[user], setup.line[user], key, length, body);
-    c->length = written > 0 && (size_t)written < sizeof(c->out) ? (size_t)written : 0;
-    c->sent = c->have = 0;
-    c->busy = true;
-    seen.issued++;
+    begin_request(c, written);
 }
 
 static bool open_connection(connection_t *c, int poll, unsigned index) {
@@ -208,7 +219,11 @@ static int run(void) {
             looked++;
             if (c->busy) continue;
             c->scheduled_us = due;
-            write_request(c, seen.issued);
+            if (setup.pattern == GET) {
+                write_get(c);
+            } else {
+                write_request(c, seen.issued);
+            }
             busy++;
             if (!push(c)) return 1;
         }
@@ -307,7 +322,10 @@ int main(int argc, char **argv) {
         else if (strcmp(name, "--seed") == 0)
             setup.random = number;
         else if (strcmp(name, "--pattern") == 0) {
-            setup.pattern = strcmp(value, "read") == 0 ? READ : strcmp(value, "change") == 0 ? CHANGE : FILL;
+            setup.pattern = strcmp(value, "read") == 0     ? READ
+                            : strcmp(value, "change") == 0 ? CHANGE
+                            : strcmp(value, "get") == 0    ? GET
+                                                           : FILL;
         } else {
             fprintf(stderr, "unknown option %s; see the top of bench/load.c\n", name);
             return 2;
