@@ -153,7 +153,7 @@ static void write_locations(FILE *out, bool limits) {
     write_proxied(out, "= /.well-known/jwks.json", "auth", &limit_catalogue, NULL, limits);
     for (int i = 0; catalogue[i] != NULL; i++)
         write_proxied(out, catalogue[i], "library", &limit_catalogue,
-                      "proxy_cache pages; gzip on; client_max_body_size 16k;", limits);
+                      "proxy_cache pages; cart_pages on; gzip on; client_max_body_size 16k;", limits);
     for (int i = 0; library_admin[i] != NULL; i++)
         write_proxied(out, library_admin[i], "library", &limit_auth, "client_max_body_size 5m;", limits);
     for (int i = 0; payment[i] != NULL; i++)
@@ -165,7 +165,7 @@ static void write_locations(FILE *out, bool limits) {
     write_proxied(out, "^~ /api/v1/admin/faq/", "question", &limit_shop, "client_max_body_size 1m;", limits);
     for (int i = 0; public_answers[i] != NULL; i++)
         write_proxied(out, public_answers[i], "question", &limit_catalogue,
-                      "proxy_cache pages; gzip on; client_max_body_size 16k;", limits);
+                      "proxy_cache pages; cart_pages on; gzip on; client_max_body_size 16k;", limits);
     write_proxied(out, "= /api/v1/me/picture", "auth", &limit_auth, "client_max_body_size 5m;", limits);
     /* 64 MiB and a little: the service counts the body itself. Streamed, so that nginx keeps no copy. */
     write_proxied(out, "= /api/v1/admin/books/import", "library", &limit_auth,

@@ -22,7 +22,7 @@ ngx_table_elt_t *ngx_http_cart_header(ngx_http_request_t *r, const char *name, s
 }
 
 /* $request_id: one random number a request, made from our buffer unless something else asked for it first. */
-static ngx_str_t request_id(ngx_http_request_t *r) {
+ngx_str_t ngx_http_cart_request_id(ngx_http_request_t *r) {
     static const char hex[] = "0123456789abcdef";
     ngx_http_cart_main_conf_t *conf = ngx_http_get_module_main_conf(r, ngx_http_cart_module);
     ngx_http_variable_value_t *value = &r->variables[conf->request_id_index];
@@ -55,7 +55,7 @@ static ngx_str_t request_id(ngx_http_request_t *r) {
 /* Headers of every answer. NULL context: a place without carts. */
 static ngx_int_t common_headers(ngx_http_request_t *r, const ngx_http_cart_ctx_t *ctx, ngx_uint_t is_problem) {
     ngx_http_cart_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_cart_module);
-    ngx_str_t id = request_id(r);
+    ngx_str_t id = ngx_http_cart_request_id(r);
     ngx_table_elt_t *vary;
     r->disable_not_modified = 1;
 #if (NGX_HTTP_GZIP)
@@ -284,7 +284,7 @@ ngx_int_t ngx_http_cart_problem_field(ngx_http_request_t *r, edge_problem_t prob
                                       const char *field, const char *code, const char *field_detail, ngx_int_t offset) {
     ngx_http_cart_main_conf_t *main_conf = ngx_http_get_module_main_conf(r, ngx_http_cart_module);
     ngx_http_cart_loc_conf_t *conf = ngx_http_get_module_loc_conf(r, ngx_http_cart_module);
-    ngx_str_t id = request_id(r);
+    ngx_str_t id = ngx_http_cart_request_id(r);
     edge_problem_text_t text = {.problem = problem,
                                 .language = language_of(r),
                                 .base = (const char *)conf->problem_base.data,

@@ -49,6 +49,8 @@ static ngx_command_t commands[] = {
     LOC("cart", NGX_HTTP_LOC_CONF | NGX_CONF_FLAG, set_handler, cart),
     LOC("cart_status", NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1, set_status, status),
     LOC("cart_problem", NGX_HTTP_LOC_CONF | NGX_CONF_FLAG, set_handler, problem),
+    LOC("cart_pages", NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_FLAG,
+        ngx_conf_set_flag_slot, pages),
     LOC("cart_cors", NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_1MORE, set_origins, origins),
     LOC("cart_problem_base", NGX_HTTP_MAIN_CONF | NGX_HTTP_SRV_CONF | NGX_HTTP_LOC_CONF | NGX_CONF_TAKE1,
         set_problem_base, problem_base),
@@ -383,7 +385,7 @@ static char *init_main_conf(ngx_conf_t *cf, void *opaque) {
 static void *create_loc_conf(ngx_conf_t *cf) {
     ngx_http_cart_loc_conf_t *conf = ngx_pcalloc(cf->pool, sizeof(*conf));
     if (conf == NULL) return NULL;
-    conf->cart = conf->problem = NGX_CONF_UNSET;
+    conf->cart = conf->problem = conf->pages = NGX_CONF_UNSET;
     conf->status = NGX_CONF_UNSET_UINT;
     conf->origins = NGX_CONF_UNSET_PTR;
     return conf;
@@ -394,6 +396,7 @@ static char *merge_loc_conf(ngx_conf_t *cf, void *parent, void *child) {
     ngx_http_cart_loc_conf_t *conf = child;
     (void)cf;
     ngx_conf_merge_ptr_value(conf->origins, previous->origins, NULL);
+    ngx_conf_merge_value(conf->pages, previous->pages, 0);
     if (conf->problem_base.data == NULL) conf->problem_base = previous->problem_base;
     default_name(&conf->problem_base, "/problems/");
     return NGX_CONF_OK;
@@ -417,6 +420,7 @@ static ngx_int_t postconfiguration(ngx_conf_t *cf) {
     static ngx_str_t request_id = ngx_string("request_id");
     conf->request_id_index = ngx_http_get_variable_index(cf, &request_id);
     if (conf->request_id_index == NGX_ERROR) return NGX_ERROR;
+    if (ngx_http_cart_pages_init(cf) != NGX_OK) return NGX_ERROR;
     if (!conf->used) return NGX_OK;
     const char *missing = conf->zone == NULL          ? "cart_zone"
                           : conf->books_zone == NULL  ? "cart_books_zone"

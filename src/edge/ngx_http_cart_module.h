@@ -11,6 +11,7 @@
  *   ngx_http_cart_change.c     bodies, conditions, changes
  *   ngx_http_cart_park.c       requests that wait
  *   ngx_http_cart_answer.c     answers
+ *   ngx_http_cart_pages.c      repeats of catalogue pages
  *   ngx_http_cart_status.c     numbers
  *   ngx_http_cart_variables.c  $cart_…
  */
@@ -28,6 +29,7 @@
 #include "cart/cart_worker.h"
 #include "edge/edge_body.h"
 #include "edge/edge_books.h"
+#include "edge/edge_pages.h"
 #include "edge/edge_problem.h"
 #include "edge/edge_render.h"
 #include "edge/edge_request.h"
@@ -89,7 +91,7 @@ typedef struct {
 } ngx_http_cart_main_conf_t;
 
 typedef struct {
-    ngx_flag_t cart, problem;
+    ngx_flag_t cart, problem, pages;
     ngx_uint_t status;    /* ngx_http_cart_status_form_t */
     ngx_array_t *origins; /* ngx_str_t; NULL: CORS is off */
     ngx_str_t problem_base;
@@ -132,6 +134,7 @@ struct ngx_http_cart_worker_s {
     edge_keys_t *keys; /* owned */
     uint32_t key_numbers;
     edge_tokens_t *tokens; /* owned */
+    edge_pages_t *pages;   /* owned */
     ngx_event_t keys_timer;
     ngx_file_uniq_t keys_inode;
     time_t keys_mtime;
@@ -286,6 +289,12 @@ ngx_table_elt_t *ngx_http_cart_header(ngx_http_request_t *r, const char *name, s
                                       const void *value, size_t length);
 #define ngx_http_cart_header_literal(r, name, lowcase, value)                                                          \
     ngx_http_cart_header((r), name, sizeof(name) - 1, lowcase, value, sizeof(value) - 1)
+
+/* Borrowed from the pool; empty without memory. */
+ngx_str_t ngx_http_cart_request_id(ngx_http_request_t *r);
+
+/* ngx_http_cart_pages.c: sets handler and filter in place */
+ngx_int_t ngx_http_cart_pages_init(ngx_conf_t *cf);
 
 /* ngx_http_cart_status.c */
 ngx_int_t ngx_http_cart_status_handler(ngx_http_request_t *r);

@@ -119,7 +119,8 @@ ngx_int_t ngx_http_cart_init_process(ngx_cycle_t *cycle) {
     ngx_queue_init(&worker->waiting);
     ngx_queue_init(&worker->early);
     worker->tokens = edge_tokens_create(conf->token_cache);
-    if (worker->tokens == NULL) return NGX_ERROR;
+    worker->pages = edge_pages_create();
+    if (worker->tokens == NULL || worker->pages == NULL) return NGX_ERROR;
     worker->books_event.handler = ngx_http_cart_books_came;
     worker->books_event.data = worker;
     worker->books_event.log = cycle->log;
@@ -151,5 +152,6 @@ void ngx_http_cart_exit_process(ngx_cycle_t *cycle) {
     if (worker->keys_timer.timer_set) ngx_del_timer(&worker->keys_timer);
     conf->worker = NULL;
     edge_tokens_destroy(worker->tokens);
+    edge_pages_destroy(worker->pages);
     edge_keys_destroy(worker->keys);
 }

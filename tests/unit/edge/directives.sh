@@ -51,7 +51,7 @@ bad() {
 
 good ""
 good "$required $use"
-good "$required server { location ^~ /api/v1/cart/ { cart on; cart_cors https://shop.example http://localhost:8080; } location = /s { cart_status on; } location = /p { internal; cart_problem on; } location /x { cart off; } }"
+good "$required server { location ^~ /api/v1/cart/ { cart on; cart_cors https://shop.example http://localhost:8080; } location = /s { cart_status on; } location = /p { internal; cart_problem on; } location /x { cart off; } location /y { cart_pages on; proxy_pass http://127.0.0.1:1; } cart_pages off; }"
 good "$required $use cart_issuer a; cart_audience b; cart_currency USD; cart_write_timeout 500ms; cart_stale_max 5s; cart_token_cache 1m; cart_note_ttl 30s; cart_calm_ttl 5m; cart_active_ttl 1h; cart_active_heat 2.5; cart_high_water 80%; cart_low_water 70.5%; cart_shards 4; cart_parked_max 100; cart_problem_base https://docs.example/problems/;"
 good "cart_zone carts:1m; cart_books_zone books:2m; cart_service 127.0.0.1:7000; cart_service localhost:7001; cart_jwks $folder/jwks.json; $use"
 good "cart_zone carts:4m; cart_books_zone books:4m; cart_service unix:$folder/l; cart_jwks $folder/not-there-yet.json; $use log_format f '\$cart_user \$cart_role \$cart_status \$cart_term'; limit_req_zone \$cart_user zone=u:1m rate=9r/s;"
@@ -89,6 +89,7 @@ bad cart "$required server { location ~ ^/c { cart on; } }"
 bad cart "$required server { location @c { cart on; } }"
 bad cart "$required server { location /c { proxy_pass http://127.0.0.1:1; cart on; } }"
 bad cart "$required server { location /c { cart maybe; } }"
+bad cart_pages "$required server { location /c { cart_pages maybe; } }"
 bad cart_status "$required server { location /c { cart_status xml; } }"
 bad cart_status "$required server { location /c { cart on; cart_status on; } }"
 
