@@ -236,12 +236,16 @@ def check_response(response: httpx.Response) -> None:
 
 
 def install() -> None:
-    """Every httpx client of this process, present and future."""
-    send = httpx.Client.send
+    """Every httpx client of this process, present and future. They share one TLS context: 57 ms of work for each would be most of a run."""
+    send, init = httpx.Client.send, httpx.Client.__init__
+    context = httpx.create_ssl_context()
+
+    def shared(self, *, verify=True, **more):
+        init(self, verify=context if verify is True else verify, **more)
 
     def checked(self, request, **more):
         response = send(self, request, **more)
         check_response(response)
         return response
 
-    httpx.Client.send = checked
+    httpx.Client.send, httpx.Client.__init__ = checked, shared
