@@ -17,6 +17,7 @@
 #include "platform/bc_time.h"
 #include "services/payment/payment_copies.h"
 #include "services/payment/payment_json.h"
+#include "services/payment/payment_refund.h"
 #include "services/payment/payment_settle.h"
 #include "services/payment/payment_store_stock.h"
 
@@ -24,21 +25,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-typedef struct {
-    payment_t *payment;
-    bc_once_t *once;
-    cart_id_t actor, order;
-    char order_text[CART_ID_CHARS + 1];
-    bool all;             /* all that is left */
-    int64_t amount_minor; /* unless all */
-    const char *reason;
-    char *restock; /* owned */
-    size_t restock_count;
-} asked_t;
-
-typedef enum { ASK_OK, ASK_ABSENT, ASK_STATE, ASK_TOO_MUCH, ASK_LINES, ASK_REUSED, ASK_FAILED } ask_result_t;
-
-static bool read_asked(const bc_request_t *request, bc_reply_t *reply, asked_t *asked) {
+static bool read_asked(const bc_request_t *request, bc_reply_t *reply, refund_ask_t *asked) {
     const json_t *body = bc_request_body(request), *amount = json_object_get(body, "amount"),
                  *restock = json_object_get(body, "restock");
     asked->actor = bc_request_caller(request)->user;
@@ -61,11 +48,11 @@ static bool read_asked(const bc_request_t *request, bc_reply_t *reply, asked_t *
     return payment_copies_read(reply, "restock", restock, 0, &asked->restock);
 }
 
-static ask_result_t put_refund(asked_t *asked, const order_t *order, refund_t *refund) {
+static refund_ask_result_t put_refund(const refund_ask_t *asked, const order_t *order, refund_t *refund) {
     bc_db_t *db = asked->payment->db;
     char reference[CART_ID_CHARS + 1];
     const refund_request_t request = {
-        .actor = &asked->actor, .once_key = asked->once->key, .digest = asked->once->digest, .restock = asked->restock};
+        .actor = &asked->actor, .once_key = asked->once_key, .digest = asked->digest, .restock = asked->restock};
     *refund = (refund_t){.id = bc_random_id(),
                          .origin = REFUND_BY_ADMIN,
                          .state = PROVIDER_REFUND_PENDING,
@@ -87,22 +74,22 @@ static ask_result_t put_refund(asked_t *asked, const order_t *order, refund_t *r
 }
 
 /* Inside the transaction. A refund that an earlier try of this very request made is that refund. */
-static ask_result_t find_or_put(asked_t *asked, refund_t *refund) {
+static refund_ask_result_t find_or_put(const refund_ask_t *asked, refund_t *refund) {
     bc_db_t *db = asked->payment->db;
     uint8_t digest[REFUND_DIGEST];
     order_t order = {.state = ORDER_AWAITING};
     refund_result_t earlier =
-        refund_find_request(db, asked->order_text, &asked->actor, asked->once->key, refund, digest);
+        refund_find_request(db, asked->order_text, &asked->actor, asked->once_key, refund, digest);
     if (earlier == REFUND_FAILED) return ASK_FAILED;
-    if (earlier == REFUND_OK) return memcmp(digest, asked->once->digest, sizeof(digest)) == 0 ? ASK_OK : ASK_REUSED;
+    if (earlier == REFUND_OK) return memcmp(digest, asked->digest, sizeof(digest)) == 0 ? ASK_OK : ASK_REUSED;
     order_found_t found = order_find(db, &asked->order, &order);
-    ask_result_t result = found == ORDER_ABSENT ? ASK_ABSENT : ASK_FAILED;
+    refund_ask_result_t result = found == ORDER_ABSENT ? ASK_ABSENT : ASK_FAILED;
     if (found == ORDER_FOUND) result = order.state != ORDER_PAID ? ASK_STATE : put_refund(asked, &order, refund);
     order_drop(&order);
     return result;
 }
 
-static void refuse(bc_reply_t *reply, ask_result_t result) {
+static void refuse(bc_reply_t *reply, refund_ask_result_t result) {
     if (result == ASK_ABSENT) bc_reply_not_found(reply);
     if (result == ASK_STATE) bc_reply_problem(reply, "conflict", "the order was not paid");
     if (result == ASK_TOO_MUCH)
@@ -115,15 +102,15 @@ static void refuse(bc_reply_t *reply, ask_result_t result) {
 }
 
 /* Step 4. */
-static void answer(asked_t *asked, bc_reply_t *reply, const cart_id_t *id) {
+static void answer(payment_t *payment, bc_once_t *once, bc_reply_t *reply, const cart_id_t *id) {
     refund_t refund;
     json_t *shown = NULL;
-    if (bc_db_begin(asked->payment->db) == BC_DB_OK) {
-        if (refund_find(asked->payment->db, id, &refund) == REFUND_OK) shown = refund_json(&refund);
-        if (shown != NULL) bc_once_keep(asked->once, 201, shown, NULL);
+    if (bc_db_begin(payment->db) == BC_DB_OK) {
+        if (refund_find(payment->db, id, &refund) == REFUND_OK) shown = refund_json(&refund);
+        if (shown != NULL) bc_once_keep(once, 201, shown, NULL);
         if (shown == NULL) {
-            bc_db_rollback(asked->payment->db);
-        } else if (bc_db_commit(asked->payment->db) != BC_DB_OK) {
+            bc_db_rollback(payment->db);
+        } else if (bc_db_commit(payment->db) != BC_DB_OK) {
             json_decref(shown);
             shown = NULL;
         }
@@ -135,36 +122,38 @@ static void answer(asked_t *asked, bc_reply_t *reply, const cart_id_t *id) {
     }
 }
 
-static void refund_order(asked_t *asked, bc_reply_t *reply) {
-    refund_t refund;
-    provider_limit_t limit = payment_limit(asked->payment);
-    if (bc_db_begin(asked->payment->db) != BC_DB_OK) {
-        refuse(reply, ASK_FAILED);
-        return;
-    }
-    ask_result_t result = find_or_put(asked, &refund);
+refund_ask_result_t payment_refund_ask(const refund_ask_t *asked, refund_t *refund) {
+    if (bc_db_begin(asked->payment->db) != BC_DB_OK) return ASK_FAILED;
+    refund_ask_result_t result = find_or_put(asked, refund);
     if (result != ASK_OK) {
         bc_db_rollback(asked->payment->db);
+        return result;
+    }
+    if (bc_db_commit(asked->payment->db) != BC_DB_OK) return ASK_FAILED;
+    payment_wake(asked->payment);
+    return ASK_OK;
+}
+
+static void refund_order(const refund_ask_t *asked, bc_once_t *once, bc_reply_t *reply) {
+    refund_t refund;
+    provider_limit_t limit = payment_limit(asked->payment);
+    refund_ask_result_t result = payment_refund_ask(asked, &refund);
+    if (result != ASK_OK) {
         refuse(reply, result);
         return;
     }
-    if (bc_db_commit(asked->payment->db) != BC_DB_OK) {
-        refuse(reply, ASK_FAILED);
-        return;
-    }
-    payment_wake(asked->payment);
     (void)bc_fault("payment.refund-stored"); /* only to be killed at */
     /* Away: it stays pending, and the keeper goes on. */
     (void)payment_settle_refund(asked->payment, &refund.id, &limit);
-    answer(asked, reply, &refund.id);
+    answer(asked->payment, once, reply, &refund.id);
 }
 
 void payment_admin_refund(bc_request_t *request, bc_reply_t *reply, void *context) {
     payment_t *payment = context;
     bc_once_t once;
-    asked_t asked = {.payment = payment, .once = &once};
     if (!bc_once_begin(payment->db, request, reply, BC_ONCE_REQUIRED, &once)) return;
-    if (read_asked(request, reply, &asked)) refund_order(&asked, reply);
+    refund_ask_t asked = {.payment = payment, .once_key = once.key, .digest = once.digest};
+    if (read_asked(request, reply, &asked)) refund_order(&asked, &once, reply);
     free(asked.restock);
     bc_once_end(&once, reply);
 }
