@@ -253,6 +253,13 @@ static bool items_are_good(const bc_consumer_t *consumer, const json_t *items, u
     return true;
 }
 
+/* Writes down which log is followed, for people to see; what is applied next says it again. */
+static void note_log(bc_consumer_t *consumer) {
+    if (bc_db_begin(consumer->options.db) != BC_DB_OK) return;
+    bc_followed_set(consumer->options.db, consumer->options.source, consumer->generation, 0);
+    (void)bc_db_commit(consumer->options.db); /* logged there */
+}
+
 /* Judges a whole page before anything of it is taken. false: it is not of the form. */
 static bool take_reply(bc_consumer_t *consumer, const json_t *reply) {
     const json_t *items = json_object_get(reply, "items");
@@ -265,6 +272,7 @@ static bool take_reply(bc_consumer_t *consumer, const json_t *reply) {
         bc_log(BC_LOG_INFO, "events-log-is-another", bc_f_text("log", consumer->options.source));
         memcpy(consumer->generation, generation, length + 1);
         consumer->position = 0;
+        note_log(consumer);
         if (!from_start) return true; /* what it answered was behind a position of the other log */
     }
     if (!items_are_good(consumer, items, consumer->position)) return false;

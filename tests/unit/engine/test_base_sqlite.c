@@ -176,6 +176,30 @@ static void one_journal_owns_it_until_another_takes_over(void **state) {
     disk_destroy(disk);
 }
 
+static void a_restored_base_is_in_a_new_epoch_for_its_own_journal(void **state) {
+    (void)state;
+    disk_t *disk = disk_create();
+    base_sqlite_config_t config = on_disk(disk);
+    migrate(&config);
+    assert_int_equal(base_sqlite_renew(&config, detail, sizeof(detail)),
+                     BASE_OPEN_OK); /* nobody's yet: nothing to do */
+    base_t *base = open_base(&config);
+    uint64_t epoch = 0, floor = 0;
+    save(base, 1, nowhere, at(1, 5), false);
+    assert_int_equal(base_sqlite_renew(&config, detail, sizeof(detail)), BASE_OPEN_LOCKED);
+    base->destroy(base->state);
+    assert_int_equal(base_sqlite_renew(&config, detail, sizeof(detail)), BASE_OPEN_OK);
+    assert_int_equal(base_sqlite_open(&config, &journal_id, 0, &epoch, &floor, &base, detail, sizeof(detail)),
+                     BASE_OPEN_OK);
+    assert_int_equal(epoch, 2);
+    base->destroy(base->state);
+    base = open_base(&config);
+    save(base, 1, at(1, 5), at(2, 6), false); /* the row goes on from where it was */
+    assert_int_equal(got.saved, 1);
+    base->destroy(base->state);
+    disk_destroy(disk);
+}
+
 static void a_save_is_guarded_by_the_row(void **state) {
     (void)state;
     disk_t *disk = disk_create();
@@ -376,10 +400,38 @@ static void serves_loads_beside_a_large_save(void **state) {
     test_remove_folder(folder);
 }
 
+static void under_a_hold_the_file_stays_as_it_is(void **state) {
+    (void)state;
+    char folder[64], path[96];
+    test_folder(folder);
+    (void)snprintf(path, sizeof(path), "%s/carts.db", folder);
+    base_sqlite_config_t config = {.path = path, .vfs = "unix", .synchronous_full = 1, .threaded = 1};
+    migrate(&config);
+    base_t *base = open_base(&config);
+    static uint8_t image[40];
+    base_save_t one = {.user = test_user(1), .place = {1, 1}, .image = image, .image_length = 40};
+    struct pollfd event = {.fd = base->fd(base->state), .events = POLLIN};
+    base->hold(base->state, 60000);
+    assert_true(base->save(base->state, &one, 1));
+    assert_int_equal(poll(&event, 1, 100), 0);
+    base->hold(base->state, 0);
+    await(base, &got.saved, 1);
+    one.expected = one.place;
+    one.place.version = 2;
+    base->hold(base->state, 100); /* and ends by itself */
+    assert_true(base->save(base->state, &one, 1));
+    await(base, &got.saved, 2);
+    base->hold(base->state, 60000);
+    base->destroy(base->state); /* a stop does not wait for it */
+    test_remove_folder(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(migrates_once_and_refuses_what_it_does_not_know),
         cmocka_unit_test(one_journal_owns_it_until_another_takes_over),
+        cmocka_unit_test(a_restored_base_is_in_a_new_epoch_for_its_own_journal),
+        cmocka_unit_test(under_a_hold_the_file_stays_as_it_is),
         cmocka_unit_test(a_save_is_guarded_by_the_row),
         cmocka_unit_test(deleting_raises_the_floor_with_it),
         cmocka_unit_test(a_failed_commit_or_checkpoint_closes_it_until_it_is_reopened),

@@ -205,6 +205,31 @@ static void refuses_without_room_and_accepts_after_forgetting(void **state) {
     assert_true(room.bytes_used < room.bytes_limit / 2);
 }
 
+static void under_a_hold_nothing_is_written(void **state) {
+    fixture_t *fixture = *state;
+    commit_point_t *point = fixture->point;
+    struct pollfd event = {.fd = point->fd(point->state), .events = POLLIN};
+    make_sets(4, 1);
+    assert_true(point->commit(point->state, sets, 4, 1));
+    await(fixture, &results[COMMIT_DONE], 4);
+    point->hold(point->state, 60000);
+    point->hold(point->state, 60000); /* again extends */
+    make_sets(4, 2);
+    assert_true(point->commit(point->state, sets, 4, 1));
+    assert_int_equal(poll(&event, 1, 100), 0);
+    point->hold(point->state, 0);
+    point->hold(point->state, 0); /* nothing to let go any more */
+    await(fixture, &results[COMMIT_DONE], 8);
+    point->hold(point->state, 100); /* and ends by itself */
+    make_sets(4, 3);
+    assert_true(point->commit(point->state, sets, 4, 1));
+    await(fixture, &results[COMMIT_DONE], 12);
+    point->hold(point->state, 60000);
+    point->destroy(point->state); /* a stop does not wait for it */
+    open_point(fixture);
+    assert_int_equal(fixture->replay.count, 12);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_commit_is_done_when_it_is_on_disk, set_up, tear_down),
@@ -212,6 +237,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(after_unknown_a_load_tells_what_is_stored, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_healthy_journal_confirms_at_once_and_bounds_its_queue, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refuses_without_room_and_accepts_after_forgetting, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(under_a_hold_nothing_is_written, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,11 +2,14 @@
 #include "platform/bc_db.h"
 #include "platform/bc_log.h"
 #include "platform/bc_random.h"
+#include "platform/bc_time.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <sqlite3.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -205,15 +208,81 @@ static void a_failed_commit_closes_the_database(void **state) {
     assert_int_equal(count(), 1);
 }
 
+static void *put_two(void *argument) {
+    atomic_bool *done = argument;
+    bool good = bc_db_begin(db) == BC_DB_OK && put(2, "two") == BC_DB_DONE && bc_db_commit(db) == BC_DB_OK;
+    atomic_store(done, true);
+    return good ? argument : NULL;
+}
+
+static int64_t put_under_hold(int64_t release_after_ms) {
+    pthread_t thread;
+    void *result = NULL;
+    atomic_bool done = false;
+    int64_t begun_ms = bc_monotonic_ms();
+    assert_int_equal(pthread_create(&thread, NULL, put_two, &done), 0);
+    while (bc_monotonic_ms() - begun_ms < release_after_ms) {
+        assert_false(atomic_load(&done));
+        assert_int_equal(count(), 1); /* reads go on */
+        (void)usleep(5000);
+    }
+    if (release_after_ms > 0) bc_db_hold_all(0);
+    assert_int_equal(pthread_join(thread, &result), 0);
+    assert_non_null(result);
+    assert_int_equal(count(), 2);
+    return bc_monotonic_ms() - begun_ms;
+}
+
+static void under_a_hold_nobody_writes_until_it_is_let_go(void **state) {
+    (void)state;
+    bc_db_hold_all(60000);
+    assert_true(put_under_hold(100) < 30000);
+}
+
+static void a_hold_ends_by_itself(void **state) {
+    (void)state;
+    bc_db_hold_all(200);
+    assert_true(put_under_hold(0) >= 150);
+}
+
+static void a_hold_waits_for_the_transaction_that_runs(void **state) {
+    (void)state;
+    pthread_t thread;
+    void *result = NULL;
+    atomic_bool done = false;
+    for (int i = 0; i < 20; i++) { /* wherever the writer is just then */
+        assert_int_equal(bc_db_begin(db), BC_DB_OK);
+        bc_statement_t *drop = bc_db_prepare(db, "DELETE FROM things WHERE id = 2");
+        assert_int_equal(bc_run(drop), BC_DB_DONE);
+        assert_int_equal(bc_db_commit(db), BC_DB_OK);
+        assert_int_equal(pthread_create(&thread, NULL, put_two, &done), 0);
+        (void)usleep((useconds_t)i * 50);
+        bc_db_hold_all(60000);
+        int64_t before = count();
+        (void)usleep(2000);
+        assert_int_equal(count(), before); /* all of it or nothing, and no more from now on */
+        bc_db_hold_all(0);
+        assert_int_equal(pthread_join(thread, &result), 0);
+        assert_non_null(result);
+    }
+}
+
 #define CASE(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        CASE(migrations_run_once_in_order),          CASE(a_newer_schema_is_refused_and_left_alone),
-        CASE(a_migration_that_fails_leaves_nothing), CASE(a_commit_is_kept_and_a_rollback_is_not),
-        CASE(a_constraint_does_not_stick),           CASE(an_error_sticks_and_turns_the_commit_into_a_rollback),
-        CASE(values_come_back_as_they_were_bound),   CASE(statements_are_counted_once_each),
+        CASE(migrations_run_once_in_order),
+        CASE(a_newer_schema_is_refused_and_left_alone),
+        CASE(a_migration_that_fails_leaves_nothing),
+        CASE(a_commit_is_kept_and_a_rollback_is_not),
+        CASE(a_constraint_does_not_stick),
+        CASE(an_error_sticks_and_turns_the_commit_into_a_rollback),
+        CASE(values_come_back_as_they_were_bound),
+        CASE(statements_are_counted_once_each),
         CASE(a_failed_commit_closes_the_database),
+        CASE(under_a_hold_nobody_writes_until_it_is_let_go),
+        CASE(a_hold_ends_by_itself),
+        CASE(a_hold_waits_for_the_transaction_that_runs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

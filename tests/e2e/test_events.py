@@ -1,0 +1,81 @@
+"""Events between services, as an operator sees them, and what they do to carts that people have open."""
+
+import sqlite3
+import time
+
+import api
+from shop import wait_for
+from test_backup import Unix
+
+
+def put_event(shop, key: str, data: str) -> None:
+    """Into the outbox of a payment service that is down: something only a bug would publish."""
+    store = sqlite3.connect(shop.data / "payment.db")
+    with store:
+        store.execute(
+            "INSERT INTO outbox(id, topic, type, event_key, created_ms, data) VALUES(?, 'orders', 'order.paid', ?, ?, ?)",
+            (f"evt_{key}", key, int(time.time() * 1000), data),
+        )
+    store.close()
+
+
+def events(shop, *words: str):
+    return shop.run("events", *words, "--data", str(shop.data))
+
+
+def test_everybody_follows_everybody(shop):
+    def nobody_is_behind():
+        done = events(shop)
+        assert done.returncode == 0, done.stderr
+        return "behind" in done.stdout and not [line for line in done.stdout.splitlines() if "behind" in line and "behind 0" not in line]
+
+    wait_for(nobody_is_behind, "all events of the catalogue to be followed")
+    listed = events(shop, "list").stdout
+    followed = {tuple(line.split()[:3:2]) for line in listed.splitlines() if " follows " in line}
+    assert {("cart", "payment"), ("cart", "auth"), ("payment", "library"), ("library", "payment")} <= followed
+    assert listed.splitlines()[-1] == "0 dead letters"
+
+
+def test_a_change_by_a_service_reaches_a_cart_that_is_open(shop):
+    buyer = api.guest(shop.url)
+    try:
+        assert api.lines(buyer.add(7, 5)) == [(7, 5)]
+        wait_for(lambda: buyer.cart().headers["cart-status"] == "hot", "a seat at the edge")
+        before = buyer.cart()
+        cart = Unix(shop.data, "cart")
+        body = {"id": "test/1", "changes": [{"op": "add", "book": 7, "quantity": -2}, {"op": "add", "book": 8, "quantity": -1}]}
+        for _ in range(2):  # the second one is a repeat
+            status, seen = cart.ask("POST", f"/internal/carts/{buyer.user}/changes", body)
+            assert (status, seen["lines"]) == (200, [{"book": 7, "quantity": 3}])
+        after = wait_for(lambda: (got := buyer.cart()).headers["etag"] != before.headers["etag"] and got, "the change", 2)
+        assert after.headers["cart-status"] == "hot"  # pushed, not fetched again
+        assert api.lines(after) == [(7, 3)]
+        assert api.version(after) == int(seen["version"]) == api.version(before) + 1
+        # The condition of a client that has not seen it fails, as it must.
+        api.assert_problem(buyer.set(7, 9, headers={"If-Match": before.headers["etag"]}), 412)
+    finally:
+        buyer.close()
+
+
+def test_a_dead_letter_is_shown_and_replayed(make_shop):
+    shop = make_shop(catalogue=False)
+    assert shop.stop() == 0
+    put_event(shop, "ord_1", '{"order":"ord_1"}')
+    put_event(shop, "ord_2", '{"order":"ord_2","user":"usr_x","lines":[]}')
+    done = events(shop)
+    assert done.returncode == 1
+    assert "does not answer" in done.stderr
+    shop.start()
+    wait_for(lambda: events(shop).stdout.splitlines()[-1] == "2 dead letters", "two dead letters", 30)
+    listed = events(shop).stdout
+    assert "evt_ord_1 order.paid key ord_1" in listed
+    assert "its data is malformed" in listed
+    done = events(shop, "replay", "evt_ord_1")
+    assert (done.returncode, done.stdout) == (0, "1 to be tried again\n")
+    done = events(shop, "replay")
+    assert done.returncode == 0
+    wait_for(lambda: "to be tried again" not in events(shop).stdout, "both to be dead again", 30)
+    assert events(shop).stdout.splitlines()[-1] == "2 dead letters"
+    assert events(shop, "replay", "evt_none").returncode == 1
+    assert events(shop, "drop").returncode == 2
+    assert "event-is-dead" in shop.log.read_text()
