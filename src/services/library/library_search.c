@@ -46,6 +46,14 @@ void library_search_drop(library_search_t *search, int64_t book) {
     if (search->engine->drop != NULL) search->engine->drop(search->state, book);
 }
 
+void library_search_begin(library_search_t *search) {
+    if (search->engine->begin != NULL) search->engine->begin(search->state);
+}
+
+void library_search_end(library_search_t *search, bool keep) {
+    if (search->engine->end != NULL) search->engine->end(search->state, keep);
+}
+
 bool library_search_is_whole(library_search_t *search) {
     return search->engine->is_whole(search->state);
 }

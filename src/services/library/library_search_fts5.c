@@ -15,7 +15,6 @@
  */
 #include "services/library/library_search.h"
 
-#include "platform/bc_log.h"
 #include "services/library/library_text.h"
 
 #include <assert.h>
@@ -57,13 +56,12 @@ static const char sql_old[] = "SELECT whole, title, authors, description FROM se
 static const char sql_put[] =
     "INSERT OR REPLACE INTO search_books(rowid, whole, title, authors, description) VALUES(?1, ?2, ?3, ?4, ?5)";
 static const char sql_drop[] = "DELETE FROM search_books WHERE rowid = ?1";
-static const char sql_new_words[] = "SELECT j.value FROM json_each(?1) j WHERE NOT EXISTS(SELECT 1 FROM search_words w "
-                                    "WHERE w.word = j.value)";
-static const char sql_words_up[] =
-    "INSERT INTO search_words(word, books) SELECT value, 1 FROM json_each(?1) WHERE true "
-    "ON CONFLICT(word) DO UPDATE SET books = books + 1";
-static const char sql_words_down[] =
-    "UPDATE search_words SET books = books - 1 WHERE word IN (SELECT value FROM json_each(?1))";
+/* [word, difference]… */
+static const char sql_new_words[] = "SELECT json_extract(j.value, '$[0]') FROM json_each(?1) j WHERE NOT EXISTS("
+                                    "SELECT 1 FROM search_words w WHERE w.word = json_extract(j.value, '$[0]'))";
+static const char sql_count_words[] =
+    "INSERT INTO search_words(word, books) SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') "
+    "FROM json_each(?1) WHERE true ON CONFLICT(word) DO UPDATE SET books = books + excluded.books";
 static const char sql_put_trigrams[] =
     "INSERT OR IGNORE INTO search_trigrams(trigram, chars, word) SELECT json_extract(value, '$[0]'), "
     "json_extract(value, '$[1]'), json_extract(value, '$[2]') FROM json_each(?1)";
@@ -89,9 +87,18 @@ static const char sql_match[] =
     "WHERE ?2 AND search_books MATCH ?1 LIMIT ?4";
 static const char sql_suggest[] = "SELECT rowid FROM search_books WHERE search_books MATCH ?1 LIMIT ?2";
 
+/* A word that a book has got (+1) or lost (−1). */
+typedef struct {
+    char text[library_word_bytes_max + 1];
+    int64_t difference;
+} word_count_t;
+
 typedef struct {
     bc_db_t *db; /* borrowed */
     /* Under the database's lock: */
+    word_count_t *counts; /* owned: words put or dropped, not written yet */
+    size_t count_count, count_room;
+    bool together; /* between begin and end */
     char whole[whole_bytes * 3 + 3], title[line_bytes], authors[line_bytes], description[line_bytes];
 } fts5_t;
 
@@ -142,6 +149,7 @@ void *library_fts5_open(bc_db_t *db) {
 }
 
 static void fts5_close(void *engine) {
+    free(((fts5_t *)engine)->counts);
     free(engine);
 }
 
@@ -191,16 +199,23 @@ static bool word_set_make(const char *title, const char *authors, word_set_t *se
     return true;
 }
 
-/* A JSON array of what is in `set` and not in `other`. Words hold nothing that JSON would escape. */
-static void put_difference(library_text_t *json, const word_set_t *set, const word_set_t *other) {
-    library_text_put(json, "[");
+/* Notes what is in `set` and not in `other`. false without memory. */
+static bool note_difference(fts5_t *fts5, const word_set_t *set, const word_set_t *other, int64_t difference) {
     for (size_t i = 0; i < set->count; i++) {
         if (other->count > 0 && bsearch(&set->list[i], other->list, other->count, sizeof(*other->list), compare_texts))
             continue;
-        library_text_next(json);
-        library_text_print(json, "\"%s\"", set->list[i]);
+        if (fts5->count_count == fts5->count_room) {
+            size_t room = fts5->count_room == 0 ? 256 : fts5->count_room * 2;
+            word_count_t *grown = realloc(fts5->counts, room * sizeof(*grown));
+            if (grown == NULL) return false;
+            fts5->counts = grown;
+            fts5->count_room = room;
+        }
+        word_count_t *count = &fts5->counts[fts5->count_count++];
+        (void)snprintf(count->text, sizeof(count->text), "%s", set->list[i]); /* a word: it fits */
+        count->difference = difference;
     }
-    library_text_put(json, "]");
+    return true;
 }
 
 typedef void (*trigram_fn)(void *context, const char *trigram);
@@ -245,48 +260,79 @@ static size_t letters_of(const char *word) {
     return letters;
 }
 
-/* Statements: 4. `up` and `down`: JSON arrays of words. */
-static void count_words(bc_db_t *db, const char *up, const char *down) {
-    library_text_t trigrams = {0};
+static int compare_counts(const void *a, const void *b) {
+    return strcmp(((const word_count_t *)a)->text, ((const word_count_t *)b)->text);
+}
+
+/* What was noted, as JSON: each word once, those that came and went left out. */
+static void put_counts(fts5_t *fts5, library_text_t *json) {
+    qsort(fts5->counts, fts5->count_count, sizeof(*fts5->counts), compare_counts);
+    library_text_put(json, "[");
+    for (size_t i = 0, next; i < fts5->count_count; i = next) {
+        int64_t sum = 0;
+        for (next = i; next < fts5->count_count && compare_counts(&fts5->counts[i], &fts5->counts[next]) == 0; next++)
+            sum += fts5->counts[next].difference;
+        if (sum == 0) continue;
+        library_text_next(json); /* words hold nothing that JSON would escape */
+        library_text_print(json, "[\"%s\",%lld]", fts5->counts[i].text, (long long)sum);
+    }
+    library_text_put(json, "]");
+    fts5->count_count = 0;
+}
+
+static void run_with(bc_db_t *db, const char *sql, const library_text_t *json) {
+    bc_statement_t *statement = bc_db_prepare(db, sql);
+    bc_bind_text(statement, 1, json->bytes);
+    (void)bc_run(statement); /* errors stick */
+}
+
+/* Writes what was noted. Statements: 3. */
+static void write_words(fts5_t *fts5) {
+    library_text_t counts = {0}, trigrams = {0};
+    if (fts5->count_count == 0) return;
+    put_counts(fts5, &counts);
     library_text_put(&trigrams, "[");
-    bc_statement_t *statement = bc_db_prepare(db, sql_new_words);
-    bc_bind_text(statement, 1, up);
-    while (bc_step(statement) == BC_DB_ROW) {
-        const char *word = bc_column_text(statement, 0);
+    bc_statement_t *fresh = bc_db_prepare(fts5->db, sql_new_words);
+    bc_bind_text(fresh, 1, counts.failed ? "[]" : counts.bytes);
+    while (bc_step(fresh) == BC_DB_ROW) {
+        const char *word = bc_column_text(fresh, 0);
         trigrams_t to = {.json = &trigrams, .word = word, .letters = letters_of(word)};
         (void)each_trigram(word, put_trigram, &to); /* none for short ones */
     }
-    bc_statement_done(statement);
+    bc_statement_done(fresh);
     library_text_put(&trigrams, "]");
-    const struct {
-        const char *sql, *json;
-    } writes[] = {
-        {sql_put_trigrams, trigrams.failed ? NULL : trigrams.bytes}, {sql_words_up, up}, {sql_words_down, down}};
-    for (size_t i = 0; i < sizeof(writes) / sizeof(writes[0]); i++) {
-        statement = bc_db_prepare(db, writes[i].sql);
-        bc_bind_text(statement, 1, writes[i].json);
-        (void)bc_run(statement); /* errors stick */
+    if (counts.failed || trigrams.failed) {
+        bc_db_spoil(fts5->db);
+    } else {
+        run_with(fts5->db, sql_put_trigrams, &trigrams);
+        run_with(fts5->db, sql_count_words, &counts);
     }
+    library_text_free(&counts);
     library_text_free(&trigrams);
 }
 
-/* false without memory: the words are then not counted, which costs corrections of typing errors and nothing else. */
-static bool change_words(bc_db_t *db, const char *old_title, const char *old_authors, const char *title,
+static void change_words(fts5_t *fts5, const char *old_title, const char *old_authors, const char *title,
                          const char *authors) {
     word_set_t before = {0}, after = {0};
-    library_text_t up = {0}, down = {0};
-    bool good = word_set_make(old_title, old_authors, &before) && word_set_make(title, authors, &after);
-    if (good) {
-        put_difference(&up, &after, &before);
-        put_difference(&down, &before, &after);
-        good = !up.failed && !down.failed;
-    }
-    if (good) count_words(db, up.bytes, down.bytes);
+    if (!fts5->together) fts5->count_count = 0; /* of a transaction that was given up */
+    bool good = word_set_make(old_title, old_authors, &before) && word_set_make(title, authors, &after) &&
+                note_difference(fts5, &after, &before, 1) && note_difference(fts5, &before, &after, -1);
+    if (!good) bc_db_spoil(fts5->db);
+    if (good && !fts5->together) write_words(fts5);
     word_set_free(&before);
     word_set_free(&after);
-    library_text_free(&up);
-    library_text_free(&down);
-    return good;
+}
+
+static void fts5_begin(void *engine) {
+    fts5_t *fts5 = engine;
+    fts5->together = true;
+    fts5->count_count = 0;
+}
+
+static void fts5_end(void *engine, bool keep) {
+    fts5_t *fts5 = engine;
+    fts5->together = false;
+    if (keep) write_words(fts5);
 }
 
 /* --- writing --- */
@@ -332,7 +378,7 @@ static bool column_is(bc_statement_t *statement, int column, const char *text) {
     return stored != NULL && strcmp(stored, text) == 0;
 }
 
-/* Statements: 1 when no text of the book is different, else 6. */
+/* Statements: 1 when no text of the book is different, else 2, and 3 for other words than before. */
 static void fts5_put(void *engine, const library_book_t *book) {
     fts5_t *fts5 = engine;
     write_lines(fts5, book);
@@ -343,9 +389,7 @@ static void fts5_put(void *engine, const library_book_t *book) {
     bool same = same_words && column_is(old, 0, fts5->whole) && column_is(old, 3, fts5->description);
     if (!same_words) {
         const char *title = there ? bc_column_text(old, 1) : "", *authors = there ? bc_column_text(old, 2) : "";
-        if (!change_words(fts5->db, title == NULL ? "" : title, authors == NULL ? "" : authors, fts5->title,
-                          fts5->authors))
-            bc_log(BC_LOG_WARN, "search-words-not-counted", bc_f_int("book", book->id));
+        change_words(fts5, title == NULL ? "" : title, authors == NULL ? "" : authors, fts5->title, fts5->authors);
     }
     bc_statement_done(old);
     if (same) return;
@@ -358,13 +402,12 @@ static void fts5_put(void *engine, const library_book_t *book) {
     (void)bc_run(put); /* errors stick */
 }
 
-/* Statements: 6. */
+/* Statements: 5. */
 static void fts5_drop(void *engine, int64_t book) {
     fts5_t *fts5 = engine;
     bc_statement_t *old = bc_db_prepare(fts5->db, sql_old);
     bc_bind_int(old, 1, book);
-    if (bc_step(old) == BC_DB_ROW && !change_words(fts5->db, bc_column_text(old, 1), bc_column_text(old, 2), "", ""))
-        bc_log(BC_LOG_WARN, "search-words-not-counted", bc_f_int("book", book));
+    if (bc_step(old) == BC_DB_ROW) change_words(fts5, bc_column_text(old, 1), bc_column_text(old, 2), "", "");
     bc_statement_done(old);
     bc_statement_t *drop = bc_db_prepare(fts5->db, sql_drop);
     bc_bind_int(drop, 1, book);
@@ -635,6 +678,8 @@ const library_engine_t library_engine_fts5 = {
     .name = "fts5",
     .put = fts5_put,
     .drop = fts5_drop,
+    .begin = fts5_begin,
+    .end = fts5_end,
     .is_whole = fts5_is_whole,
     .set_whole = fts5_set_whole,
     .find = fts5_find,

@@ -303,8 +303,11 @@ static bool fill_search(library_store_t *store) {
         bc_statement_t *statement = bc_db_prepare(store->db, LIBRARY_SQL_LIVE);
         bc_bind_int(statement, 1, filling.last);
         bc_bind_int(statement, 2, library_batch_max);
-        bool good = show_rows(statement, fill_one, &filling, &count) == LIBRARY_OK && !filling.failed &&
-                    (count == library_batch_max || library_search_set_whole(store->search));
+        library_search_begin(store->search);
+        bool good = show_rows(statement, fill_one, &filling, &count) == LIBRARY_OK && !filling.failed;
+        library_search_end(store->search, good);
+        good = good && bc_db_is_sound(store->db) &&
+               (count == library_batch_max || library_search_set_whole(store->search));
         if (!good) {
             bc_db_rollback(store->db);
             return false;
@@ -464,11 +467,14 @@ library_result_t library_store_import_inside(library_store_t *store, const libra
                                              library_imported_t *results) {
     assert(count > 0 && count <= library_batch_max);
     const importing_t how = {.now_ms = now_ms, .rule = rule, .dry = dry};
-    for (size_t i = 0; i < count; i++) {
+    bool good = true;
+    library_search_begin(store->search);
+    for (size_t i = 0; i < count && good; i++) {
         assert(library_book_check(&books[i]).field == NULL);
-        if (!import_one(store, &books[i], &how, &results[i])) return LIBRARY_FAILED;
+        good = import_one(store, &books[i], &how, &results[i]);
     }
-    return LIBRARY_OK;
+    library_search_end(store->search, good);
+    return good && bc_db_is_sound(store->db) ? LIBRARY_OK : LIBRARY_FAILED;
 }
 
 library_result_t library_store_import(library_store_t *store, const library_book_t *books, size_t count, int64_t now_ms,

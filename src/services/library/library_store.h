@@ -8,7 +8,7 @@
  * 3. An import writes a book only when the row it read differs from the row imported last (`imported`, a digest): a
  *    repeat changes nothing, whatever an admin did in between. It never writes the stock of a book that is there.
  * 4. Search learns of a book in the transaction that writes it.
- * 5. Queries per call are fixed: get 1, list 1, feed 1, change 14 at most, create 13 at most (6 of them search).
+ * 5. Queries per call are fixed: get 1, list 1, feed 1, change 13 at most, create 12 at most (5 of them search).
  * 6. Every change of a book publishes its event in the same transaction (library_events.h). `stock` is a copy of what the
  *    payment service's ledger says is free, by revision; only it changes the stock of a book that is there.
  *

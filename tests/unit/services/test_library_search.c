@@ -205,7 +205,7 @@ static void costs_a_fixed_number_of_statements(void **state) {
     int first = bc_db_count();
     bc_db_count_reset();
     put(1, "Pride, Prejudice and Many Other New Words for the Vocabulary", "Jane Austen", "A proud man.");
-    assert_int_equal(bc_db_count(), first + 4); /* the words are other ones */
+    assert_int_equal(bc_db_count(), first + 3); /* the words are other ones */
 }
 
 static void the_database_answers_for_an_engine_that_is_away(void **state) {
@@ -306,7 +306,7 @@ static void the_shelf_is_what_the_database_lists(void **state) {
     (void)printf("seed %u\n", seed);
     srandom(seed);
     bool there[400] = {false};
-    for (int round = 0; round < 1500; round++) {
+    for (int round = 0; round < 400; round++) {
         int64_t id = 100 + random() % 300;
         char title[32];
         (void)snprintf(title, sizeof(title), "Book %ld", random() % 1000);
@@ -320,7 +320,7 @@ static void the_shelf_is_what_the_database_lists(void **state) {
             /* A hidden book is unchanged or gone to an import, and stays hidden. */
             if (result == LIBRARY_IMPORT_NEW || result == LIBRARY_IMPORT_CHANGED) there[id - 100] = true;
         }
-        if (round % 100 != 99) continue;
+        if (round % 50 != 49) continue;
         uint64_t expected = 6;
         for (size_t i = 0; i < 400; i++) expected += there[i];
         bc_db_count_reset();
