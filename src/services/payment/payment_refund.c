@@ -84,7 +84,11 @@ static refund_ask_result_t find_or_put(const refund_ask_t *asked, refund_t *refu
     if (earlier == REFUND_OK) return memcmp(digest, asked->digest, sizeof(digest)) == 0 ? ASK_OK : ASK_REUSED;
     order_found_t found = order_find(db, &asked->order, &order);
     refund_ask_result_t result = found == ORDER_ABSENT ? ASK_ABSENT : ASK_FAILED;
-    if (found == ORDER_FOUND) result = order.state != ORDER_PAID ? ASK_STATE : put_refund(asked, &order, refund);
+    /* Money that came for an order that was over may be given back too, when our own refund of it failed; of copies there are none. */
+    if (found == ORDER_FOUND)
+        result = order.paid_minor == 0                                   ? ASK_STATE
+                 : order.state != ORDER_PAID && asked->restock_count > 0 ? ASK_LINES
+                                                                         : put_refund(asked, &order, refund);
     order_drop(&order);
     return result;
 }

@@ -36,7 +36,7 @@
 
 #include <cmocka.h>
 
-enum { runs_default = 150, runs_a_store = 100, threads = 3, steps = 5, books = 5, users = 5, ids_max = 4096 };
+enum { runs_default = 150, runs_a_store = 100, threads = 3, steps = 5, books = 5, users = 5, sweeps = 3 };
 enum { settle_ms = 20000, exit_disagree = 3, exit_unsettled = 4 };
 
 static char folder[64], armed[96];
@@ -437,7 +437,6 @@ static const char *const disagreements[] = {
     "refunding_minor AND number NOT IN (SELECT o.number FROM orders o JOIN refunds r ON r.order_ref = ord(o.id) WHERE "
     "r.state "
     "= 2)",
-    "SELECT 'dead mail key', mail_key FROM mails GROUP BY mail_key HAVING COUNT(*) > 1",
 };
 
 static void ord(sqlite3_context *context, int count, sqlite3_value **values) {
@@ -511,6 +510,23 @@ static bool audit_payment(void *context, const provider_payment_t *paid) {
     return true;
 }
 
+/* The sandbox settles by itself what banks settle later. */
+static bool provider_is_calm(void) {
+    char path[128];
+    sqlite3 *db = NULL;
+    sqlite3_stmt *statement = NULL;
+    (void)snprintf(path, sizeof(path), "%s/sandbox.db", folder);
+    bool calm = sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL) == SQLITE_OK &&
+                sqlite3_prepare_v2(db,
+                                   "SELECT (SELECT COUNT(*) FROM refunds WHERE settle_ms > 0) + "
+                                   "(SELECT COUNT(*) FROM payments WHERE settle_ms > 0)",
+                                   -1, &statement, NULL) == SQLITE_OK &&
+                sqlite3_step(statement) == SQLITE_ROW && sqlite3_column_int64(statement, 0) == 0;
+    (void)sqlite3_finalize(statement);
+    (void)sqlite3_close(db);
+    return calm;
+}
+
 static void recovering(void) {
     bc_config_t *config = NULL;
     begin_child(&config, false);
@@ -522,15 +538,22 @@ static void recovering(void) {
         bc_task_wake(payment->announcer);
         (void)usleep(1000);
     }
-    /* A refund made at the provider whose webhook was lost is found by the next sweep: a keeper that has just started begins with one. */
-    bc_task_destroy(payment->keeper);
-    payment->swept_ms = 0;
-    payment->keeper = bc_task_create("keeper", payment_keeper_step, payment);
-    while (*(volatile int64_t *)&payment->swept_ms == 0 || !nothing_left(payment)) {
-        if (bc_monotonic_ms() > until_ms) _exit(exit_unsettled);
-        bc_task_wake(payment->keeper);
-        bc_task_wake(payment->announcer);
-        (void)usleep(1000);
+    /* No webhook arrives, so what happened at the provider (a refund made there, one that came back) is found by sweeps, once it has
+     * happened; a late refund that a sweep led to may come back in turn. A keeper that has just started begins with a sweep. */
+    for (int i = 0; i < sweeps; i++) {
+        while (!provider_is_calm()) {
+            if (bc_monotonic_ms() > until_ms) _exit(exit_unsettled);
+            (void)usleep(1000);
+        }
+        bc_task_destroy(payment->keeper);
+        payment->swept_ms = 0;
+        payment->keeper = bc_task_create("keeper", payment_keeper_step, payment);
+        while (*(volatile int64_t *)&payment->swept_ms == 0 || !nothing_left(payment)) {
+            if (bc_monotonic_ms() > until_ms) _exit(exit_unsettled);
+            bc_task_wake(payment->keeper);
+            bc_task_wake(payment->announcer);
+            (void)usleep(1000);
+        }
     }
     audit_t audit = {.payment = payment, .good = true};
     provider_limit_t limit = payment_limit(payment);
