@@ -366,3 +366,32 @@ def test_what_was_quoted_is_what_is_paid(buyer, address):
     assert placed["total"] == form["expected_total"]
     tax = placed["tax"][0]
     assert tax["base"]["amount"] + tax["amount"]["amount"] == placed["total"]["amount"]
+
+
+def test_who_is_erased_leaves_only_what_bookkeeping_needs(shop, buyer, admin):
+    paid = buy(buyer, 45)
+    buyer.add(46)
+    open_id = place(buyer)["order"]["id"]
+    exported = buyer.get("/me/export").json()
+    assert paid["id"] in [o["id"] for o in exported["payment"]["orders"]]
+    erased = buyer.call("POST", "/me/erase", json={"password": "a long enough password"})
+    assert erased.status_code == 204, erased.text
+
+    def forgotten():
+        shown = admin.get(f"/admin/orders/{paid['id']}").json()
+        return shown["email"] is None and shown["shipping_address"] is None and shown["billing_address"] is None
+
+    wait_for(forgotten, "the order to be anonymous")
+    kept = admin.get(f"/admin/orders/{paid['id']}").json()
+    assert (kept["number"], kept["total"], kept["lines"]) == (paid["number"], paid["total"], paid["lines"])
+    wait_for(lambda: admin.get(f"/admin/orders/{open_id}").json()["state"] == "cancelled", "the open order to end")
+
+
+def test_webhooks_that_are_not_the_providers(anyone):
+    body = '{"id":"evt_1","object":"event","type":"payment_intent.succeeded","created":1,"data":{"object":{}}}'
+    forged = {"Content-Type": "application/json", "Stripe-Signature": "t=1,v1=" + "0" * 64}
+    for headers in (forged, {"Content-Type": "application/json"}, {**forged, "Stripe-Signature": "nonsense"}):
+        assert_problem(anyone.call("POST", "/payment/webhook", content=body, headers=headers), 400, "bad-signature")
+    assert_problem(anyone.call("POST", "/payment/webhook", content="<x/>", headers={"Content-Type": "text/xml"}), 415)
+    big = anyone.call("POST", "/payment/webhook", content=b" " * (1024 * 1024 + 1), headers=forged)
+    assert_problem(big, 413, "body-too-large")
