@@ -130,14 +130,14 @@ bool basket_fetch(payment_t *payment, const cart_id_t *user, int64_t version, ba
     cart_id_format(BC_PREFIX_USER, user, text);
     (void)snprintf(path, sizeof(path), "/internal/carts/%s", text); /* fits */
     json_t *cart = ask(payment, BC_CART_INTERNAL, path);
-    if (cart == NULL || missing == NULL || !read_cart(cart, basket)) {
+    bool read = cart != NULL && missing != NULL && read_cart(cart, basket);
+    bool wanted = read && basket->version == version && basket->count > 0;
+    if (!read || (wanted && !fetch_books(payment, basket, missing))) {
         payment_answer_unavailable(reply);
     } else if (basket->version != version) {
         bc_reply_problem(reply, "cart-changed", "the cart is not the one that was shown; read it again");
     } else if (basket->count == 0) {
         bc_reply_problem_field(reply, "not-acceptable-value", "cart_version", "empty", "the cart is empty");
-    } else if (!fetch_books(payment, basket, missing)) {
-        payment_answer_unavailable(reply);
     } else if (json_array_size(missing) > 0) {
         basket_reply_short(reply, missing);
     } else {
