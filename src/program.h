@@ -118,6 +118,8 @@ int64_t program_nginx_grace_ms(const bc_config_t *config);
 int program_routes(FILE *out);
 /* Every problem: name, status, title in English, French, Bulgarian. 0, or 1. */
 int program_problems(FILE *out);
+/* nginx's map of $uri to the page behind a problem's `type`, $problem_page; empty: there is none. */
+void program_problem_map(FILE *out);
 
 /* --- program_services.c: the services as commands reach them --- */
 

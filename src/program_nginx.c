@@ -318,6 +318,10 @@ static void write_shop(FILE *out, const bc_config_t *config, const program_nginx
     write_cart(out, limits, tls, cors);
     write_locations(out, limits);
     write_media(out, tls, cors);
+    /* Where a problem's `type` leads to. */
+    fputs("        location ^~ /problems/ {\n            default_type text/plain;\n            charset utf-8;\n"
+          "            if ($problem_page = \"\") { return 404; }\n            return 200 $problem_page;\n        }\n",
+          out);
     fputs("        location / { return 404; }\n    }\n", out);
 }
 
@@ -378,6 +382,7 @@ void program_nginx_write(const bc_config_t *config, const program_nginx_t *nginx
     write_limit_zone(out, &limit_catalogue);
     write_limit_zone(out, &limit_shop);
     write_limit_zone(out, &limit_cart);
+    program_problem_map(out);
     const char *origins = bc_config_text(config, BC_CORS_ORIGINS);
     if (origins[0] != '\0') write_cors_maps(out, origins);
     write_cart_settings(out, config);

@@ -63,16 +63,47 @@ static bool service_has(const char *name) {
     return false;
 }
 
-int program_problems(FILE *out) {
+typedef struct {
+    const char *name;
+    int status;
+    const char *titles[BC_LANGUAGE_COUNT];
+} problem_t;
+
+/* The services' table, then what only the edge answers; NULL name: the end. */
+static problem_t problem_at(size_t index) {
     const bc_problem_t *problem = NULL;
     for (size_t i = 0; (problem = bc_problem_at(i)) != NULL; i++) {
-        fprintf(out, "%s\t%d\t%s\t%s\t%s\n", problem->name, problem->status, problem->titles[BC_EN],
-                problem->titles[BC_FR], problem->titles[BC_BG]);
+        if (index-- == 0)
+            return (problem_t){problem->name,
+                               problem->status,
+                               {problem->titles[BC_EN], problem->titles[BC_FR], problem->titles[BC_BG]}};
     }
     for (edge_problem_t i = 0; i < EDGE_PROBLEMS; i++) {
-        if (service_has(edge_problem_name(i))) continue;
-        fprintf(out, "%s\t%u\t%s\t%s\t%s\n", edge_problem_name(i), edge_problem_status(i),
-                edge_problem_title(i, EDGE_EN), edge_problem_title(i, EDGE_FR), edge_problem_title(i, EDGE_BG));
+        if (!service_has(edge_problem_name(i)) && index-- == 0)
+            return (problem_t){
+                edge_problem_name(i),
+                (int)edge_problem_status(i),
+                {edge_problem_title(i, EDGE_EN), edge_problem_title(i, EDGE_FR), edge_problem_title(i, EDGE_BG)}};
+    }
+    return (problem_t){.name = NULL};
+}
+
+int program_problems(FILE *out) {
+    problem_t problem;
+    for (size_t i = 0; (problem = problem_at(i)).name != NULL; i++) {
+        fprintf(out, "%s\t%d\t%s\t%s\t%s\n", problem.name, problem.status, problem.titles[BC_EN], problem.titles[BC_FR],
+                problem.titles[BC_BG]);
     }
     return fflush(out) == 0 ? 0 : 1;
+}
+
+/* Our own titles: none has a quote, a backslash or a dollar sign in it (test_contract.py asks for every page). */
+void program_problem_map(FILE *out) {
+    problem_t problem;
+    fputs("    map $uri $problem_page {\n        default \"\";\n", out);
+    for (size_t i = 0; (problem = problem_at(i)).name != NULL; i++) {
+        fprintf(out, "        /problems/%s \"%s (%d)\\n\\nen: %s\\nfr: %s\\nbg: %s\\n\";\n", problem.name, problem.name,
+                problem.status, problem.titles[BC_EN], problem.titles[BC_FR], problem.titles[BC_BG]);
+    }
+    fputs("    }\n", out);
 }

@@ -2,7 +2,9 @@
 
 import re
 import subprocess
+import sys
 
+import httpx
 import pytest
 
 import contract
@@ -78,6 +80,21 @@ def test_problems_and_document_name_each_other(program):
     # The same problem with another status would be two problems.
     assert {n: s for n, s in named.items() if n in statuses and s - {statuses[n], 408, 413, 414, 431}} == {}
     assert set(document.data["x-problems"]) >= set(statuses), "a problem without its sentence in x-problems"
+
+
+def test_a_problems_type_leads_to_its_page(program, shop):
+    with httpx.Client(base_url=shop.url) as http:
+        for name, status, *titles in table(program, "problems"):
+            page = http.get(f"/problems/{name}")
+            assert page.status_code == 200 and page.headers["content-type"] == "text/plain; charset=utf-8"
+            assert page.text.startswith(f"{name} ({status})\n") and all(title in page.text for title in titles)
+        assert http.get("/problems/none").status_code == 404
+
+
+def test_pages_for_people_are_current(program):
+    command = [sys.executable, contract.ROOT / "tools" / "api-pages", "--check", program]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr + "run build/venv/bin/python tools/api-pages"
 
 
 def test_nothing_is_planned_any_more():
