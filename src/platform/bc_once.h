@@ -23,7 +23,7 @@
 #define BC_ONCE_KEY_MAX  64 /* visible ASCII characters */
 #define BC_ONCE_USER_MAX 1000
 #define BC_ONCE_KEPT_MS  (24LL * 3600 * 1000)
-#define BC_ONCE_BODY_MAX (256 * 1024) /* bytes of a stored answer; a longer one is our mistake */
+#define BC_ONCE_BODY_MAX (1024 * 1024) /* bytes of a stored answer; a longer one is our mistake */
 #define BC_ONCE_DIGEST   32
 
 #define BC_ONCE_MIGRATION                                                                                              \

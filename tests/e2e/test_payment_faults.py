@@ -14,7 +14,9 @@ from buying import (
 )  # fmt: skip
 from shop import wait_for
 
-SETTINGS = {"BOOKCART_PAYMENT_RECONCILE": "200ms", "BOOKCART_PAYMENT_TIMEOUT": "2s"}
+SETTINGS = {
+    "BOOKCART_PAYMENT_RECONCILE": "200ms", "BOOKCART_PAYMENT_TIMEOUT": "2s", "BOOKCART_SANDBOX_SETTLE": "300ms"
+}  # fmt: skip
 
 
 class Points:
@@ -115,7 +117,8 @@ def again(send, good=(200, 201), seconds: float = 30):
     return answers[0]
 
 
-CHECKOUT_POINTS = ["payment.reserved", "provider.create", "provider.create-told", "payment.checked-out"]
+# A point before a step and the point behind the step before it are one place to die: each place is met once.
+CHECKOUT_POINTS = ["payment.reserved", "provider.create-told", "payment.checked-out"]
 
 
 @pytest.mark.parametrize("point", CHECKOUT_POINTS)
@@ -136,7 +139,7 @@ def test_died_while_checking_out(buyer, admin, points, point):
 
 def test_died_while_checking_out_and_nobody_comes_back(make_shop):
     """The order expires by itself, and its stock returns."""
-    shop = make_shop({**SETTINGS, "BOOKCART_ORDER_HOLD": "3s"}, start=False)
+    shop = make_shop({**SETTINGS, "BOOKCART_ORDER_HOLD": "2s"}, start=False)
     folder = shop.folder / "armed"
     folder.mkdir()
     folder.chmod(0o777)
@@ -187,8 +190,8 @@ def test_the_webhook_could_not_be_stored_or_applied(buyer, points, point):
     wait_order(buyer, placed["order"]["id"], "paid")
 
 
-CANCEL_POINTS = [("payment.ending", "kill"), ("provider.cancel", "kill"), ("provider.cancel-told", "kill"),
-                 ("provider.cancel", "fail"), ("provider.cancel-told", "fail"), ("payment.settle", "fail")]  # fmt: skip
+CANCEL_POINTS = [("payment.ending", "kill"), ("provider.cancel-told", "kill"), ("provider.cancel", "fail"),
+                 ("provider.cancel-told", "fail"), ("payment.settle", "fail")]  # fmt: skip
 
 
 @pytest.mark.parametrize("point, what", CANCEL_POINTS)
@@ -217,8 +220,8 @@ def test_the_provider_is_away_at_checkout(buyer, points, point):
     assert len(buyer.get("/orders").json()["items"]) == 1
 
 
-REFUND_POINTS = [("payment.refund-stored", "kill"), ("provider.refund", "kill"), ("provider.refund-told", "kill"),
-                 ("payment.refund-told", "kill"), ("provider.refund", "fail"), ("provider.refund-told", "fail")]  # fmt: skip
+REFUND_POINTS = [("payment.refund-stored", "kill"), ("provider.refund-told", "kill"), ("provider.refund", "fail"),
+                 ("provider.refund-told", "fail")]  # fmt: skip
 
 
 @pytest.mark.parametrize("point, what", REFUND_POINTS)
@@ -237,17 +240,6 @@ def test_died_while_refunding(buyer, admin, points, point, what):
     shown = order(buyer, paid["id"])
     assert [(r["id"], r["amount"], r["state"]) for r in shown["refunds"]] == [(first.json()["id"], amount, "succeeded")]
     assert stock(admin, 57)["on_hand"] == on_hand + 1
-
-
-def test_a_lost_webhook_is_found(faulty, buyer, points):
-    """All deliveries are lost: the keeper asks the provider by itself."""
-    buyer.add(58)
-    placed = place(buyer)
-    for _ in range(1):
-        points.arm("payment.webhook", "fail")
-    assert confirm(buyer, placed["payment"]["id"]).status_code == 200
-    wait_order(buyer, placed["order"]["id"], "paid")
-    points.wait_passed("payment.webhook")
 
 
 def test_a_refund_made_at_the_provider_appears(faulty, buyer, points):

@@ -9,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TITLE_MAX    4096 /* bytes that we copy of the library's */
+#define TITLE_MAX    2048 /* bytes that we copy of the library's */
 #define QUANTITY_MAX 99   /* of one line, as carts have it */
 
 bool basket_read_version(const bc_request_t *request, bc_reply_t *reply, int64_t *version) {

@@ -252,10 +252,10 @@ static void place_order(checkout_t *checkout) {
 }
 
 /* The open order makes way. false: it cannot, a problem was set. */
-static bool end_open(checkout_t *checkout, const cart_id_t *id) {
+static bool end_open(checkout_t *checkout, const cart_id_t *id, order_state_t as) {
     provider_limit_t limit = payment_limit(checkout->payment);
     order_t order = {.state = ORDER_AWAITING};
-    end_result_t ended = payment_settle_end(checkout->payment, id, ORDER_CANCELLED, &limit);
+    end_result_t ended = payment_settle_end(checkout->payment, id, as, &limit);
     if (ended == END_AWAY) {
         payment_answer_unavailable(checkout->reply);
         return false;
@@ -274,17 +274,18 @@ static void decide(checkout_t *checkout) {
     bc_db_enter(checkout->payment->db);
     order_found_t found = order_find_open(checkout->payment->db, &checkout->caller->user, &open);
     bc_db_leave(checkout->payment->db);
+    bool over = found == ORDER_FOUND && open.expires_ms <= bc_time_ms(); /* the keeper comes for it at this moment */
     bool same = found == ORDER_FOUND && memcmp(open.digest, checkout->order.digest, sizeof(open.digest)) == 0 &&
-                !open.ending && open.expires_ms > bc_time_ms();
+                !open.ending && !over;
     cart_id_t id = open.id;
     order_drop(&open);
     if (found == ORDER_FAILED) {
         payment_answer_unavailable(checkout->reply);
     } else if (same) {
         make_payment(checkout, &id, 200);
-    } else if (found == ORDER_FOUND && !checkout->replace) {
+    } else if (found == ORDER_FOUND && !checkout->replace && !over) {
         bc_reply_problem(checkout->reply, "order-open", "another order of yours awaits its payment");
-    } else if (found == ORDER_ABSENT || end_open(checkout, &id)) {
+    } else if (found == ORDER_ABSENT || end_open(checkout, &id, over ? ORDER_EXPIRED : ORDER_CANCELLED)) {
         place_order(checkout);
     }
 }

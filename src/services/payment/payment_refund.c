@@ -97,7 +97,8 @@ static void refuse(bc_reply_t *reply, refund_ask_result_t result) {
     if (result == ASK_ABSENT) bc_reply_not_found(reply);
     if (result == ASK_STATE) bc_reply_problem(reply, "conflict", "the order was not paid");
     if (result == ASK_TOO_MUCH)
-        bc_reply_problem(reply, "conflict", "more than was paid and is not on its way back already");
+        bc_reply_problem(reply, "conflict",
+                         "more than was paid and is not on its way back already, or too many refunds");
     if (result == ASK_LINES)
         bc_reply_problem_field(reply, "not-acceptable-value", "restock", "too-many",
                                "a line that the order has not, or more than is left of it");

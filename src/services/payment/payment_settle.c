@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define REFUNDS_MAX 256 /* of one payment that we look at; more is a person's work */
+#define LOOKED_AT_MAX 256 /* refunds of one payment; more is a person's work */
 
 /* How a payment stands at the provider. */
 typedef struct {
@@ -24,7 +24,7 @@ typedef struct {
 
 static bool keep_refund(void *context, const provider_refund_t *refund) {
     standing_t *standing = context;
-    if (standing->refund_count == REFUNDS_MAX) {
+    if (standing->refund_count == LOOKED_AT_MAX) {
         standing->too_many = true;
         return false;
     }
@@ -40,7 +40,7 @@ static settle_result_t result_of(provider_result_t result) {
 /* Refunds are asked for only when there can be some. */
 static settle_result_t ask_refunds(payment_t *payment, const provider_limit_t *limit, standing_t *standing) {
     if (standing->paid.state != PROVIDER_SUCCEEDED) return SETTLE_OK;
-    standing->refunds = calloc(REFUNDS_MAX, sizeof(*standing->refunds));
+    standing->refunds = calloc(LOOKED_AT_MAX, sizeof(*standing->refunds));
     if (standing->refunds == NULL) return SETTLE_AWAY;
     provider_result_t result =
         payment_provider_refunds_of(payment->provider, standing->paid.id, limit, keep_refund, standing);

@@ -113,11 +113,12 @@ static ship_result_t write_shipment(bc_db_t *db, order_t *order, const ship_t *s
     order_lines_result_t shipped = order_lines_ship(db, &order->id, text, json_array_size(copies));
     if (shipped != ORDER_LINES_OK) return shipped == ORDER_LINES_REFUSED ? SHIP_LINES : SHIP_FAILED;
     json_t *after = order_lines(db, &order->id), *lines = titled(order, copies);
-    bool good = after != NULL && lines != NULL &&
-                order_put_shipment(db, &shipment, id, ship->carrier, ship->tracking, text, bc_time_ms()) &&
+    order_lines_result_t put = order_put_shipment(db, &shipment, id, ship->carrier, ship->tracking, text, bc_time_ms());
+    bool good = after != NULL && lines != NULL && put == ORDER_LINES_OK &&
                 order_set_fulfilment(db, &order->id, fulfilment_of(after)) && tell(db, order, ship, &shipment, lines);
     json_decref(after);
     json_decref(lines);
+    if (put == ORDER_LINES_REFUSED) return SHIP_STATE;
     return good ? SHIP_OK : SHIP_FAILED;
 }
 
@@ -144,7 +145,8 @@ static ship_result_t ship_order(bc_db_t *db, const ship_t *ship) {
 static void refuse(bc_reply_t *reply, ship_result_t result) {
     if (result == SHIP_ABSENT) bc_reply_not_found(reply);
     if (result == SHIP_STATE)
-        bc_reply_problem(reply, "conflict", "the order is not paid, or nothing of it is left to ship");
+        bc_reply_problem(reply, "conflict",
+                         "the order is not paid, nothing of it is left, or it was shipped in too many parts");
     if (result == SHIP_LINES)
         bc_reply_problem_field(reply, "not-acceptable-value", "lines", "too-many",
                                "a line that the order has not, or more than is left of it");

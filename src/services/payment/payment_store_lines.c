@@ -62,18 +62,20 @@ order_lines_result_t order_lines_restock(bc_db_t *db, const cart_id_t *id, const
         id, lines, count);
 }
 
-bool order_put_shipment(bc_db_t *db, const cart_id_t *shipment, const char *order, const char *carrier,
-                        const char *tracking, const char *lines, int64_t now_ms) {
-    bc_statement_t *statement = bc_db_prepare(
-        db,
-        "INSERT INTO shipments(id, order_ref, carrier, tracking, lines, created_ms) VALUES(?1, ?2, ?3, ?4, ?5, ?6)");
+order_lines_result_t order_put_shipment(bc_db_t *db, const cart_id_t *shipment, const char *order, const char *carrier,
+                                        const char *tracking, const char *lines, int64_t now_ms) {
+    bc_statement_t *statement =
+        bc_db_prepare(db, "INSERT INTO shipments(id, order_ref, carrier, tracking, lines, created_ms) SELECT ?1, ?2, "
+                          "?3, ?4, ?5, ?6 WHERE (SELECT COUNT(*) FROM shipments WHERE order_ref = ?2) < ?7");
     bc_bind_id(statement, 1, shipment);
     bc_bind_text(statement, 2, order);
     bc_bind_text(statement, 3, carrier);
     bc_bind_text(statement, 4, tracking);
     bc_bind_text(statement, 5, lines);
     bc_bind_int(statement, 6, now_ms);
-    return bc_run(statement) == BC_DB_DONE;
+    bc_bind_int(statement, 7, ORDER_SHIPMENTS_MAX);
+    if (bc_run(statement) != BC_DB_DONE) return ORDER_LINES_FAILED;
+    return bc_db_changes(db) == 1 ? ORDER_LINES_OK : ORDER_LINES_REFUSED;
 }
 
 static json_t *show_shipment(bc_statement_t *statement) {

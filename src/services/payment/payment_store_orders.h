@@ -20,6 +20,7 @@
 #define ORDER_NUMBER_CHARS   12 /* "482-0935-714" */
 #define ORDER_DIGEST         32
 #define ORDER_LINES_MAX      100 /* a cart has no more */
+#define ORDER_SHIPMENTS_MAX  100
 
 typedef enum { ORDER_AWAITING, ORDER_PAID, ORDER_CANCELLED, ORDER_EXPIRED, ORDER_STATE_COUNT } order_state_t;
 typedef enum { ORDER_NONE, ORDER_PART, ORDER_SHIPPED, ORDER_FULFILMENT_COUNT } order_fulfilment_t;
@@ -110,8 +111,9 @@ order_lines_result_t order_lines_ship(bc_db_t *db, const cart_id_t *id, const ch
 /* Copies that were not shipped first, then those that were. 2 statements. */
 order_lines_result_t order_lines_restock(bc_db_t *db, const cart_id_t *id, const char *lines, size_t count);
 
-bool order_put_shipment(bc_db_t *db, const cart_id_t *shipment, const char *order, const char *carrier,
-                        const char *tracking, const char *lines, int64_t now_ms);
+/* REFUSED: the order has ORDER_SHIPMENTS_MAX. */
+order_lines_result_t order_put_shipment(bc_db_t *db, const cart_id_t *shipment, const char *order, const char *carrier,
+                                        const char *tracking, const char *lines, int64_t now_ms);
 /* Shipments and refunds of the orders named in `ids` (JSON text [{"order":"ord_…"},…]), each with "order", appended. 1 statement each.
  * false: failed. */
 bool order_shipments(bc_db_t *db, const char *ids, json_t *items);

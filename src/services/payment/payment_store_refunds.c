@@ -87,7 +87,8 @@ refund_result_t refund_insert(bc_db_t *db, const refund_t *refund, const refund_
         db,
         "INSERT INTO refunds(id, order_ref, payment_id, provider_id, origin, state, amount_minor, currency, reason, "
         "restock, actor, once_key, digest, created_ms, check_ms, tries) "
-        "VALUES(?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0)");
+        "SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, 0 "
+        "WHERE ?5 <> 0 OR (SELECT COUNT(*) FROM refunds WHERE order_ref = ?2) < ?16");
     bc_bind_id(statement, 1, &refund->id);
     bc_bind_text(statement, 2, refund->order[0] == '\0' ? NULL : refund->order);
     bc_bind_text(statement, 3, refund->payment);
@@ -105,7 +106,9 @@ refund_result_t refund_insert(bc_db_t *db, const refund_t *refund, const refund_
     }
     bc_bind_int(statement, 14, refund->created_ms);
     bc_bind_int(statement, 15, refund->check_ms);
-    return bc_run(statement) == BC_DB_DONE ? REFUND_OK : REFUND_FAILED;
+    bc_bind_int(statement, 16, REFUNDS_MAX);
+    if (bc_run(statement) != BC_DB_DONE) return REFUND_FAILED;
+    return bc_db_changes(db) == 1 ? REFUND_OK : REFUND_TOO_MUCH;
 }
 
 /* Steps once and ends the statement. */

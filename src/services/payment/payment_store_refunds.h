@@ -16,6 +16,7 @@
 #define PAYMENT_PREFIX_REFUND "ref_"
 #define REFUND_REASON_MAX     500 /* code points */
 #define REFUND_DIGEST         32
+#define REFUNDS_MAX           100 /* of one order that administrators ask for */
 
 typedef enum {
     REFUND_BY_ADMIN,
@@ -54,7 +55,7 @@ typedef struct {
     const char *restock;    /* JSON text */
 } refund_request_t;
 
-/* Sets the amount aside on the order of a refund that has one (TOO_MUCH: more than is left), then writes the refund. */
+/* Sets the amount aside on the order of a refund that has one (TOO_MUCH: more than is left, or REFUNDS_MAX), then writes the refund. */
 refund_result_t refund_insert(bc_db_t *db, const refund_t *refund, const refund_request_t *request);
 /* A refund that an earlier try of the same request made; digest as it was stored. */
 refund_result_t refund_find_request(bc_db_t *db, const char *order, const cart_id_t *actor, const char *once_key,
