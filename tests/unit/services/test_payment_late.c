@@ -1,0 +1,236 @@
+/*
+ * Money that nobody waits for, step by step, on the real store file and the real sandbox: an order that is over is filled after all when its
+ * copies are still there, else its money goes back; a second payment of one order goes back; and a payment of nobody is left alone.
+ */
+#include "platform/bc_config.h"
+#include "platform/bc_log.h"
+#include "platform/bc_random.h"
+#include "platform/bc_service.h"
+#include "platform/bc_time.h"
+#include "services/payment/payment_apply.h"
+#include "services/payment/payment_place.h"
+#include "services/payment/payment_refund.h"
+#include "services/payment/payment_sandbox.h"
+#include "services/payment/payment_settle.h"
+#include "services/payment/payment_store_stock.h"
+
+#include <ftw.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { book = 7, copies = 3, price = 1500 };
+
+static char folder[64];
+static bc_config_t *config;
+static payment_t payment;
+static provider_limit_t limit = {.timeout_ms = 2000};
+
+static int remove_entry(const char *path, const struct stat *found, int kind, struct FTW *walk) {
+    (void)found;
+    (void)kind;
+    (void)walk;
+    return remove(path);
+}
+
+static int open_all(void **state) {
+    static const volatile bool never = false;
+    char text[256], path[128], reason[BC_CONFIG_REASON_BYTES];
+    (void)state;
+    (void)snprintf(folder, sizeof(folder), "/tmp/bookcart-late-XXXXXX");
+    if (mkdtemp(folder) == NULL) return -1;
+    config = bc_config_create();
+    (void)snprintf(text, sizeof(text), "BOOKCART_DATA = %s\nBOOKCART_SANDBOX_WEBHOOKS = lost\n", folder);
+    if (config == NULL || !bc_config_read_text(config, "test", text, strlen(text), reason) ||
+        !bc_config_finish(config, reason) || !bc_service_folders(config))
+        return -1;
+    (void)snprintf(path, sizeof(path), "%s/payment.db", folder);
+    payment = (payment_t){.config = config, .service_key = "key", .stopping = &never};
+    if (bc_db_open(path, payment_migrations, &payment.db) != BC_DB_OK) return -1;
+    payment.provider = payment_provider_open(config);
+    if (payment.provider == NULL || bc_db_begin(payment.db) != BC_DB_OK) return -1;
+    bool opened = stock_open(payment.db, book, copies, 1);
+    return bc_db_commit(payment.db) == BC_DB_OK && opened ? 0 : -1;
+}
+
+static int close_all(void **state) {
+    (void)state;
+    payment_provider_destroy(payment.provider);
+    bc_db_close(payment.db);
+    bc_config_destroy(config);
+    return nftw(folder, remove_entry, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static order_t read_order(const cart_id_t *id) {
+    order_t order;
+    bc_db_enter(payment.db);
+    assert_int_equal(order_find(payment.db, id, &order), ORDER_FOUND);
+    bc_db_leave(payment.db);
+    order_drop(&order); /* its numbers are looked at, not its JSON */
+    return order;
+}
+
+static stock_t read_stock(void) {
+    stock_t stock;
+    bc_db_enter(payment.db);
+    assert_int_equal(stock_find(payment.db, book, &stock), STOCK_OK);
+    bc_db_leave(payment.db);
+    return stock;
+}
+
+static int64_t count(const char *sql) {
+    bc_db_enter(payment.db);
+    bc_statement_t *statement = bc_db_prepare(payment.db, sql);
+    assert_int_equal(bc_step(statement), BC_DB_ROW);
+    int64_t number = bc_column_int(statement, 0);
+    bc_statement_done(statement);
+    bc_db_leave(payment.db);
+    return number;
+}
+
+/* An open order of `quantity` copies, with its payment at the provider. */
+static cart_id_t place(int quantity) {
+    char lines[64];
+    int64_t now_ms = bc_time_ms();
+    (void)snprintf(lines, sizeof(lines), "[{\"book\":%d,\"quantity\":%d}]", book, quantity);
+    order_t order = {.id = bc_random_id(),
+                     .user = bc_random_id(),
+                     .test = true,
+                     .provider = "sandbox",
+                     .email = "ann@mail.example",
+                     .country = "BG",
+                     .currency = "EUR",
+                     .shipping_method = "standard",
+                     .total_minor = price * quantity,
+                     .created_ms = now_ms,
+                     .expires_ms = now_ms + 60000,
+                     .check_ms = now_ms + 60000,
+                     .lines = json_loads(lines, 0, NULL),
+                     .shipping = json_pack("{s:s}", "country", "BG")};
+    assert_int_equal(payment_place(&payment, &order, lines, 1), PLACED);
+    assert_int_equal(payment_settle_create(&payment, &order.id, &limit), SETTLE_OK);
+    order_drop(&order);
+    return order.id;
+}
+
+/* The shop lets go of the order; the provider does not hear of it. */
+static void let_go(const cart_id_t *id, order_state_t as) {
+    order_t order;
+    assert_int_equal(bc_db_begin(payment.db), BC_DB_OK);
+    assert_int_equal(order_find(payment.db, id, &order), ORDER_FOUND);
+    assert_true(apply_ended(payment.db, &order, as, bc_time_ms()));
+    order_drop(&order);
+    assert_int_equal(bc_db_commit(payment.db), BC_DB_OK);
+}
+
+static void pay(const char *id) {
+    provider_payment_t paid;
+    assert_int_equal(sandbox_confirm(payment.provider, id, "pm_card_visa", &paid), SANDBOX_OK);
+    assert_int_equal(payment_settle(&payment, id, &limit), SETTLE_OK);
+    assert_int_equal(payment_settle(&payment, id, &limit), SETTLE_OK); /* told twice is told once */
+}
+
+static void tell_refunds(void) {
+    refund_t due[4];
+    bc_db_enter(payment.db);
+    size_t found = refund_due(payment.db, INT64_MAX, due, 4);
+    bc_db_leave(payment.db);
+    for (size_t i = 0; i < found; i++) assert_int_equal(payment_settle_refund(&payment, &due[i].id, &limit), SETTLE_OK);
+}
+
+static void an_expired_order_is_filled_when_its_copies_are_there(void **state) {
+    (void)state;
+    cart_id_t id = place(2);
+    let_go(&id, ORDER_EXPIRED);
+    assert_int_equal(read_stock().reserved, 0);
+    pay(read_order(&id).payment);
+    assert_int_equal(read_order(&id).state, ORDER_PAID);
+    assert_int_equal(read_stock().on_hand, copies - 2);
+    assert_int_equal(read_stock().reserved, 0);
+    assert_int_equal(count("SELECT COUNT(*) FROM outbox WHERE type = 'order.paid'"), 1);
+    assert_int_equal(count("SELECT COUNT(*) FROM refunds"), 0);
+}
+
+static void its_money_goes_back_when_they_are_not(void **state) {
+    (void)state;
+    cart_id_t late = place(2);
+    let_go(&late, ORDER_EXPIRED);
+    cart_id_t other = place(2);
+    pay(read_order(&late).payment);
+    assert_int_equal(read_order(&late).state, ORDER_EXPIRED);
+    assert_int_equal(read_order(&late).refunding_minor, 2 * price);
+    assert_int_equal(count("SELECT COUNT(*) FROM refunds"), 1); /* told of it twice */
+    tell_refunds();
+    assert_int_equal(read_order(&late).refunded_minor, 2 * price);
+    assert_int_equal(count("SELECT COUNT(*) FROM mails WHERE kind = 'late-refunded'"), 1);
+    assert_int_equal(read_stock().on_hand, copies);
+    pay(read_order(&other).payment);
+    assert_int_equal(read_order(&other).state, ORDER_PAID);
+}
+
+static void who_cancelled_gets_his_money_back(void **state) {
+    (void)state;
+    cart_id_t id = place(1);
+    let_go(&id, ORDER_CANCELLED);
+    pay(read_order(&id).payment);
+    assert_int_equal(read_order(&id).state, ORDER_CANCELLED);
+    tell_refunds();
+    assert_int_equal(read_order(&id).refunded_minor, price);
+    assert_int_equal(read_stock().on_hand, copies);
+}
+
+/* A payment that names an order which has another one: nobody waits for its money. */
+static void a_second_payment_of_an_order_goes_back(void **state) {
+    (void)state;
+    cart_id_t id = place(1);
+    order_t order = read_order(&id);
+    assert_int_equal(bc_db_begin(payment.db), BC_DB_OK);
+    bc_statement_t *statement = bc_db_prepare(payment.db, "UPDATE orders SET payment_id = 'pi_another' WHERE id = ?1");
+    bc_bind_id(statement, 1, &id);
+    assert_int_equal(bc_run(statement), BC_DB_DONE);
+    assert_int_equal(bc_db_commit(payment.db), BC_DB_OK);
+    pay(order.payment);
+    assert_int_equal(read_order(&id).state, ORDER_AWAITING);
+    assert_int_equal(count("SELECT COUNT(*) FROM refunds WHERE origin = 3"), 1); /* told of it twice */
+    tell_refunds();
+    assert_int_equal(count("SELECT amount_minor FROM refunds WHERE state = 1"), price);
+    assert_int_equal(read_stock().reserved, 1); /* the order is still open to its own payment */
+}
+
+static void a_payment_of_nobody_is_left_alone_until_the_store_was_restored(void **state) {
+    (void)state;
+    provider_payment_t stray;
+    char name[CART_ID_CHARS + 1];
+    cart_id_t nobody = bc_random_id();
+    cart_id_format(PAYMENT_PREFIX_ORDER, &nobody, name);
+    const provider_create_t asked = {.key = name, .number = "1", .amount_minor = price, .currency = "EUR"};
+    assert_int_equal(payment_provider_create(payment.provider, &asked, &limit, &stray), PROVIDER_OK);
+    pay(stray.id);
+    assert_int_equal(count("SELECT COUNT(*) FROM refunds"), 0);
+    assert_int_equal(payment_settle_lost(&payment, stray.id, &limit), SETTLE_OK);
+    assert_int_equal(payment_settle_lost(&payment, stray.id, &limit), SETTLE_OK);
+    assert_int_equal(count("SELECT COUNT(*) FROM refunds"), 1);
+    tell_refunds();
+    assert_int_equal(count("SELECT state FROM refunds"), PROVIDER_REFUND_SUCCEEDED);
+    assert_int_equal(count("SELECT amount_minor FROM refunds"), price);
+}
+
+int main(void) {
+#define EACH(test) cmocka_unit_test_setup_teardown(test, open_all, close_all)
+    const struct CMUnitTest tests[] = {
+        EACH(an_expired_order_is_filled_when_its_copies_are_there),
+        EACH(its_money_goes_back_when_they_are_not),
+        EACH(who_cancelled_gets_his_money_back),
+        EACH(a_second_payment_of_an_order_goes_back),
+        EACH(a_payment_of_nobody_is_left_alone_until_the_store_was_restored),
+    };
+#undef EACH
+    bc_log_init("test", BC_LOG_ALERT);
+    if (!bc_random_init()) return 1;
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
