@@ -239,20 +239,6 @@ static int64_t replay_next(bc_consumer_t *consumer) {
 
 /* --- asking --- */
 
-static bool items_are_good(const bc_consumer_t *consumer, const json_t *items, uint64_t after) {
-    size_t i;
-    json_t *item;
-    json_array_foreach(items, i, item) {
-        bc_event_t event;
-        uint64_t position;
-        if (!bc_event_read(item, consumer->options.source, &event) ||
-            !bc_event_position(json_object_get(item, "position"), &position) || position <= after)
-            return false;
-        after = position;
-    }
-    return true;
-}
-
 /* Writes down which log is followed, for people to see; what is applied next says it again. */
 static void note_log(bc_consumer_t *consumer) {
     if (bc_db_begin(consumer->options.db) != BC_DB_OK) return;
@@ -262,22 +248,21 @@ static void note_log(bc_consumer_t *consumer) {
 
 /* Judges a whole page before anything of it is taken. false: it is not of the form. */
 static bool take_reply(bc_consumer_t *consumer, const json_t *reply) {
-    const json_t *items = json_object_get(reply, "items");
-    const char *generation = json_string_value(json_object_get(reply, "generation"));
-    size_t length = generation == NULL ? 0 : strlen(generation);
-    if (length == 0 || length > BC_GENERATION_MAX || !json_is_array(items)) return false;
+    json_t *items = NULL;
+    const char *generation = bc_event_page(reply, &items);
+    if (generation == NULL) return false;
     if (strcmp(generation, consumer->generation) != 0) {
         /* The first one, or a restored store: its log counts from its own beginning, and the inbox knows what was applied. */
         bool from_start = consumer->position == 0;
         bc_log(BC_LOG_INFO, "events-log-is-another", bc_f_text("log", consumer->options.source));
-        memcpy(consumer->generation, generation, length + 1);
+        memcpy(consumer->generation, generation, strlen(generation) + 1);
         consumer->position = 0;
         note_log(consumer);
         if (!from_start) return true; /* what it answered was behind a position of the other log */
     }
-    if (!items_are_good(consumer, items, consumer->position)) return false;
+    if (!bc_event_items(items, consumer->options.source, consumer->position)) return false;
     if (json_array_size(items) == 0) return true;
-    consumer->page = json_incref(json_object_get(reply, "items"));
+    consumer->page = json_incref(items);
     consumer->next = 0;
     consumer->singly = false;
     return true;

@@ -57,3 +57,25 @@ bool bc_event_position(const json_t *text, uint64_t *position) {
     *position = value;
     return true;
 }
+
+const char *bc_event_page(const json_t *reply, json_t **items) {
+    json_t *found = json_object_get(reply, "items");
+    const char *generation = text_of(reply, "generation", BC_GENERATION_MAX);
+    if (generation == NULL || !json_is_array(found)) return NULL;
+    *items = found;
+    return generation;
+}
+
+bool bc_event_items(const json_t *items, const char *source, uint64_t after) {
+    size_t i;
+    const json_t *item;
+    json_array_foreach(items, i, item) {
+        bc_event_t event;
+        uint64_t position;
+        if (!bc_event_read(item, source, &event) || !bc_event_position(json_object_get(item, "position"), &position) ||
+            position <= after)
+            return false;
+        after = position;
+    }
+    return true;
+}

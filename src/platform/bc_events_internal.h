@@ -20,6 +20,11 @@ bool bc_event_read(const json_t *object, const char *source, bc_event_t *event);
 /* A position as text: decimal, at most INT64_MAX. false: it is none; *position unchanged. */
 bool bc_event_position(const json_t *text, uint64_t *position);
 
+/* A page of a log: its generation (1 to BC_GENERATION_MAX bytes) and its array of items, both borrowed. NULL: it is no page. */
+const char *bc_event_page(const json_t *reply, json_t **items);
+/* All of them events of this log, with growing positions behind `after`. */
+bool bc_event_items(const json_t *items, const char *source, uint64_t after);
+
 /* bc_inbox.c: between bc_db_enter or _begin and its end. Errors stick. */
 void bc_followed_get(bc_db_t *db, const char *source, char generation[BC_GENERATION_MAX + 1], uint64_t *position);
 void bc_followed_set(bc_db_t *db, const char *source, const char *generation, uint64_t position);
