@@ -148,8 +148,12 @@ typedef struct {
 } program_files_t;
 
 /* Copies one regular file with mode and time, without syncing; holes where there are zeros. `again`: not when the target has its size
- * and time already. false: errno says why. */
-bool program_copy_file(const char *from, const char *to, bool again);
+ * and time already. `tick` (NULL: none) is called now and then; when it says false the copy ends (ECANCELED). false: errno says why. */
+typedef struct {
+    bool (*tick)(void *context);
+    void *context;
+} program_tick_t;
+bool program_copy_file(const char *from, const char *to, bool again, const program_tick_t *tick);
 /* Syncs the file and reads it: *file gets bytes, mode and digest (its path stays). false: errno. */
 bool program_describe_file(const char *path, program_file_t *file);
 /* Describes all regular files below `folder` and syncs everything. false: errno. */

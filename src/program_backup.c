@@ -8,8 +8,9 @@
  *   5. sync everything, read it back for its digests, write the manifest last: without it DIR is no backup
  *
  * One cut: what a service has written depends only on what others had written before they were held, and from the last hold on nobody
- * writes. A hold is a lease: when this process dies, services go on by themselves after HOLD_MS. A service that does not run is held by
- * its lock, so a shop that is down is backed up the same way.
+ * writes. A hold is a lease of HOLD_MS that is renewed while files are copied, HELD_MS_MAX in all: when this process dies, services go on by
+ * themselves, before the changes that wait at the edge have run out of time. A service that does not run is held by its lock, so a shop that
+ * is down is backed up the same way.
  *
  * Copying files of a live SQLite database is sound here because its only connection writes nothing meanwhile, neither log nor database; no
  * second connection is opened (SQLite 3.40.1 has the WAL-reset bug). Keys are not copied: a restored shop draws new ones.
@@ -17,6 +18,7 @@
 #include "program.h"
 
 #include "platform/bc_client.h"
+#include "platform/bc_fault.h"
 #include "platform/bc_files.h"
 #include "platform/bc_log.h"
 #include "platform/bc_random.h"
@@ -32,7 +34,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HOLD_MS     20000
+#define HOLD_MS     4000 /* less than BOOKCART_CART_WRITE_TIMEOUT is by default */
+#define RENEW_MS    1000
+#define HELD_MS_MAX 60000
 #define CALL_MS     10000
 #define TRIES       20
 #define TRY_WAIT_US 200000
@@ -49,14 +53,82 @@ typedef struct {
     char id[32];           /* of our holds */
     char key[BC_SECRET_MAX + 1];
     hold_t holds[PROGRAM_SERVICES];
-    int64_t cut_ms; /* Unix time */
+    int64_t cut_ms;                    /* Unix time */
+    int64_t held_since_ms, renewed_ms; /* monotonic */
     int64_t held_ms;
-    size_t copied;
 } backup_t;
 
 static bool say(const char *what, const char *why) {
     fprintf(stderr, "bookcart: backup: %s: %s\n", what, why);
     return false;
+}
+
+/* --- the hold --- */
+
+static bool ask_to_hold(backup_t *backup, bc_client_t *client, int *status) {
+    json_t *reply = NULL, *body = json_pack("{s:s, s:i}", "id", backup->id, "ms", HOLD_MS);
+    bool answered =
+        body != NULL && bc_client_call(client, "POST", "/internal/hold", body, CALL_MS, NULL, status, &reply);
+    json_decref(body);
+    json_decref(reply);
+    return answered && *status == 200;
+}
+
+/* The service, if it answers; else its lock, if nobody has it; for a moment between the two it may be neither. */
+static bool hold_one(backup_t *backup, size_t i) {
+    const program_service_t *service = &program_services[i];
+    hold_t *hold = &backup->holds[i];
+    for (int tries = 0; tries < TRIES; tries++) {
+        int status = 0;
+        hold->client = bc_client_create(bc_config_text(backup->config, service->internal), backup->key);
+        hold->held = hold->client != NULL && ask_to_hold(backup, hold->client, &status);
+        if (hold->held) return true;
+        bc_client_destroy(hold->client);
+        hold->client = NULL;
+        if (status == 409) return say(service->name, "another backup is under way");
+        hold->lock = bc_service_lock(backup->config, service->name, false);
+        hold->held = hold->lock >= 0;
+        if (hold->held) return true;
+        (void)usleep(TRY_WAIT_US); /* a signal only shortens it */
+    }
+    return say(service->name, "it neither answers nor is it down");
+}
+
+/* Called while files are copied. false: it has lasted too long, or a service is gone. */
+static bool keep_holding(void *context) {
+    backup_t *backup = context;
+    int64_t now_ms = bc_monotonic_ms();
+    if (now_ms - backup->renewed_ms < RENEW_MS) return true;
+    backup->renewed_ms = now_ms;
+    bool good = now_ms - backup->held_since_ms < HELD_MS_MAX;
+    for (size_t i = 0; i < PROGRAM_SERVICES && good; i++) {
+        int status = 0;
+        good = backup->holds[i].client == NULL || ask_to_hold(backup, backup->holds[i].client, &status);
+    }
+    return good;
+}
+
+/* true: all were held until now. */
+static bool let_go(backup_t *backup) {
+    bool whole = true;
+    for (size_t i = 0; i < PROGRAM_SERVICES; i++) {
+        hold_t *hold = &backup->holds[i];
+        if (hold->client != NULL && hold->held) {
+            int status = 0;
+            json_t *reply = NULL, *body = json_pack("{s:s}", "id", backup->id);
+            bool lasted =
+                body != NULL &&
+                bc_client_call(hold->client, "POST", "/internal/hold/release", body, CALL_MS, NULL, &status, &reply) &&
+                status == 200 && json_is_true(json_object_get(reply, "held"));
+            if (!lasted) whole = say(program_services[i].name, "its hold did not last; try again");
+            json_decref(body);
+            json_decref(reply);
+        }
+        bc_client_destroy(hold->client);
+        if (hold->lock >= 0) (void)close(hold->lock); /* releases the lock */
+        *hold = (hold_t){.lock = -1};
+    }
+    return whole;
 }
 
 /* --- what is copied, and when --- */
@@ -89,10 +161,9 @@ static bool copy_entry(backup_t *backup, const FTSENT *at, const char *relative,
     }
     if (at->fts_info == FTS_D) return mkdir(to, 0700) == 0 || errno == EEXIST;
     if (at->fts_info != FTS_F || (is_store(relative) && !stores)) return true;
-    if (!program_copy_file(at->fts_path, to, !is_store(relative)))
-        return errno == ENOENT && !is_store(relative); /* sent, or deleted: it was not needed any more */
-    backup->copied++;
-    return true;
+    const program_tick_t tick = {keep_holding, backup};
+    return program_copy_file(at->fts_path, to, !is_store(relative), stores ? &tick : NULL) ||
+           (errno == ENOENT && !is_store(relative)); /* sent, or deleted: it was not needed any more */
 }
 
 static bool copy_data(backup_t *backup, bool stores) {
@@ -117,64 +188,15 @@ static bool copy_data(backup_t *backup, bool stores) {
     return good;
 }
 
-/* --- the hold --- */
-
-/* The service, if it answers; else its lock, if nobody has it; for a moment between the two it may be neither. */
-static bool hold_one(backup_t *backup, size_t i) {
-    const program_service_t *service = &program_services[i];
-    hold_t *hold = &backup->holds[i];
-    for (int tries = 0; tries < TRIES; tries++) {
-        int status = 0;
-        json_t *reply = NULL, *body = json_pack("{s:s, s:i}", "id", backup->id, "ms", HOLD_MS);
-        hold->client = bc_client_create(bc_config_text(backup->config, service->internal), backup->key);
-        bool answered = hold->client != NULL && body != NULL &&
-                        bc_client_call(hold->client, "POST", "/internal/hold", body, CALL_MS, NULL, &status, &reply);
-        json_decref(body);
-        json_decref(reply);
-        hold->held = answered && status == 200;
-        if (hold->held) return true;
-        bc_client_destroy(hold->client);
-        hold->client = NULL;
-        if (status == 409) return say(service->name, "another backup is under way");
-        hold->lock = bc_service_lock(backup->config, service->name, false);
-        hold->held = hold->lock >= 0;
-        if (hold->held) return true;
-        (void)usleep(TRY_WAIT_US); /* a signal only shortens it */
-    }
-    return say(service->name, "it neither answers nor is it down");
-}
-
-/* true: all were held until now. */
-static bool let_go(backup_t *backup) {
-    bool whole = true;
-    for (size_t i = 0; i < PROGRAM_SERVICES; i++) {
-        hold_t *hold = &backup->holds[i];
-        if (hold->client != NULL && hold->held) {
-            int status = 0;
-            json_t *reply = NULL, *body = json_pack("{s:s}", "id", backup->id);
-            bool lasted =
-                body != NULL &&
-                bc_client_call(hold->client, "POST", "/internal/hold/release", body, CALL_MS, NULL, &status, &reply) &&
-                status == 200 && json_is_true(json_object_get(reply, "held"));
-            if (!lasted) whole = say(program_services[i].name, "its hold did not last; try again");
-            json_decref(body);
-            json_decref(reply);
-        }
-        bc_client_destroy(hold->client);
-        if (hold->lock >= 0) (void)close(hold->lock); /* releases the lock */
-        *hold = (hold_t){.lock = -1};
-    }
-    return whole;
-}
-
 static bool copy_held(backup_t *backup) {
-    int64_t begun_ms = bc_monotonic_ms();
+    backup->held_since_ms = backup->renewed_ms = bc_monotonic_ms();
     bool good = true;
     for (size_t i = 0; i < PROGRAM_SERVICES && good; i++) good = hold_one(backup, i);
     backup->cut_ms = bc_time_ms();
+    (void)bc_fault("backup.held");
     good = good && copy_data(backup, true);
     good = let_go(backup) && good;
-    backup->held_ms = bc_monotonic_ms() - begun_ms;
+    backup->held_ms = bc_monotonic_ms() - backup->held_since_ms;
     return good;
 }
 
@@ -250,6 +272,11 @@ int program_backup(const bc_config_t *config, const char *folder) {
     if (snprintf(backup.target, sizeof(backup.target), "%s/" PROGRAM_FILES, folder) >= (int)sizeof(backup.target) ||
         !bc_files_make_folders(backup.target, 0700)) {
         (void)say(folder, strerror(errno));
+        return 1;
+    }
+    char reason[BC_CONFIG_REASON_BYTES];
+    if (!bc_fault_init(bc_config_text(config, BC_FAULTS), reason)) {
+        (void)say("BOOKCART_FAULTS", reason);
         return 1;
     }
     if (!bc_client_init() || !program_service_key(config, "backup", backup.key, sizeof(backup.key))) return 1;

@@ -35,12 +35,18 @@ static bool write_block(int fd, const unsigned char *bytes, size_t length, off_t
     return true;
 }
 
-static bool copy_bytes(int from, int to, off_t *total) {
+static bool copy_bytes(int from, int to, const program_tick_t *tick, off_t *total) {
     unsigned char *block = malloc(block_bytes);
     off_t at = 0;
     ssize_t got = -1;
     if (block != NULL) {
-        while ((got = pread(from, block, block_bytes, at)) > 0 && write_block(to, block, (size_t)got, at)) at += got;
+        while ((got = pread(from, block, block_bytes, at)) > 0 && write_block(to, block, (size_t)got, at)) {
+            at += got;
+            if (tick != NULL && !tick->tick(tick->context)) {
+                errno = ECANCELED;
+                break;
+            }
+        }
     }
     int error = errno;
     free(block);
@@ -54,7 +60,7 @@ static bool is_same(const struct stat *a, const struct stat *b) {
            a->st_mtim.tv_nsec == b->st_mtim.tv_nsec;
 }
 
-bool program_copy_file(const char *from, const char *to, bool again) {
+bool program_copy_file(const char *from, const char *to, bool again, const program_tick_t *tick) {
     struct stat source, target;
     off_t total = 0;
     int in = open(from, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
@@ -66,8 +72,8 @@ bool program_copy_file(const char *from, const char *to, bool again) {
     }
     int out = good ? open(to, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600) : -1;
     const struct timespec times[2] = {source.st_atim, source.st_mtim};
-    good =
-        out >= 0 && copy_bytes(in, out, &total) && fchmod(out, source.st_mode & 0700) == 0 && futimens(out, times) == 0;
+    good = out >= 0 && copy_bytes(in, out, tick, &total) && fchmod(out, source.st_mode & 0700) == 0 &&
+           futimens(out, times) == 0;
     int error = errno;
     (void)close(in); /* only read */
     if (out >= 0 && close(out) != 0 && good) {

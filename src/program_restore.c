@@ -108,7 +108,7 @@ static bool copy_all(const restore_t *restore) {
         mode_t mode;
         if (!source_of(restore, entry, &relative, from)) return false;
         if (!bc_config_path(restore->config, relative, to, sizeof(to))) return say(relative, "the path is too long");
-        if (!make_folders_of(to) || !program_copy_file(from, to, false)) return say(to, strerror(errno));
+        if (!make_folders_of(to) || !program_copy_file(from, to, false, NULL)) return say(to, strerror(errno));
         if (!is_as_described(to, entry, &mode)) return false; /* reads it back, synced */
         if (chmod(to, mode) != 0 || !bc_files_sync_folder_of(to)) return say(to, strerror(errno));
     }

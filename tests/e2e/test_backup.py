@@ -343,12 +343,32 @@ def test_a_hold_ends_by_itself_and_says_so(shop):
 
 
 def test_a_backup_that_dies_lets_the_shop_go_on(shop):
-    """The hold of a client that is gone: it is let go when its time is over, and the next backup is taken."""
-    Unix(shop.data, "payment").ask("POST", "/internal/hold", {"id": "died", "ms": 1500})
+    """Killed while it holds everybody: what waits is done when the lease is over, and the next backup is taken."""
     shop.folder.chmod(0o777)
-    first = shop.run("backup", "--to", str(shop.folder / "copy-1"), "--data", str(shop.data))
-    assert first.returncode == 1
-    assert "another backup" in first.stderr
-    time.sleep(1.5)
-    second = shop.run("backup", "--to", str(shop.folder / "copy-2"), "--data", str(shop.data))
-    assert second.returncode == 0, second.stderr
+    caller = api.guest(shop.url)
+    shop.settings["BOOKCART_FAULTS"] = "backup.held=kill"
+    try:
+        assert caller.add(7).status_code == 200
+        died = shop.run("backup", "--to", str(shop.folder / "copy-1"), "--data", str(shop.data))
+        assert died.returncode == -9
+        begun = time.monotonic()
+        answer = caller.add(7, key="waits")
+        assert answer.status_code == 200, answer.text
+        assert time.monotonic() - begun < 5
+        assert not (shop.folder / "copy-1" / "manifest.json").exists()
+        del shop.settings["BOOKCART_FAULTS"]
+        done = shop.run("backup", "--to", str(shop.folder / "copy-2"), "--data", str(shop.data))
+        assert done.returncode == 0, done.stderr
+    finally:
+        shop.settings.pop("BOOKCART_FAULTS", None)
+        caller.close()
+
+
+def test_one_backup_at_a_time(shop):
+    shop.folder.chmod(0o777)
+    service = Unix(shop.data, "payment")
+    assert service.ask("POST", "/internal/hold", {"id": "other", "ms": 20000})[0] == 200
+    done = shop.run("backup", "--to", str(shop.folder / "copy-3"), "--data", str(shop.data))
+    assert service.ask("POST", "/internal/hold/release", {"id": "other"}) == (200, {"held": True})
+    assert done.returncode == 1
+    assert "another backup" in done.stderr
