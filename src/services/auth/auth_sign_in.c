@@ -247,12 +247,11 @@ static void answer_changed_account(auth_t *auth, const auth_user_t *seen, bc_rep
     bc_db_enter(auth->db);
     bool found = auth_store_user(auth->db, &seen->id, &now);
     bc_db_leave(auth->db);
-    if (!found) {
-        auth_answer_unavailable(reply);
-    } else if (now.closed || strcmp(now.password_hash, seen->password_hash) != 0) {
-        bc_reply_problem(reply, now.closed == AUTH_DISABLED ? "account-disabled" : "bad-credentials", NULL);
+    bool other_role = found && !now.closed && strcmp(now.password_hash, seen->password_hash) == 0;
+    if (!found || other_role) {
+        auth_answer_unavailable(reply); /* the same again will do */
     } else {
-        auth_answer_unavailable(reply); /* another role: the same again will do */
+        bc_reply_problem(reply, now.closed == AUTH_DISABLED ? "account-disabled" : "bad-credentials", NULL);
     }
 }
 

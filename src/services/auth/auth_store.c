@@ -374,8 +374,8 @@ void auth_store_tidy(bc_db_t *db, int64_t now_ms, int64_t over_ms, int64_t refre
         "DELETE FROM links WHERE expires_ms < ?",
         "DELETE FROM audit WHERE at_ms < ?",
         /* A guest that has ended: his row only said that no old token of his may come back; none lives any more. */
-        "DELETE FROM users WHERE kind = 0 AND closed = 1 AND changed_ms < ? AND NOT EXISTS "
-        "(SELECT 1 FROM sessions s WHERE s.user_id = users.id)",
+        ("DELETE FROM users WHERE kind = 0 AND closed = 1 AND changed_ms < ? AND NOT EXISTS "
+         "(SELECT 1 FROM sessions s WHERE s.user_id = users.id)"),
     };
     const int64_t before[] = {now_ms,
                               over_ms,

@@ -74,14 +74,16 @@ void auth_users(bc_request_t *request, bc_reply_t *reply, void *context) {
     if (!auth_page_read(auth, request, reply, list, &limit, &place)) return;
     auth_user_t *users = calloc((size_t)limit + 1, sizeof(*users));
     json_t *items = json_array();
-    bool sound = users != NULL && items != NULL;
-    int count = 0;
-    if (sound) {
-        bc_db_enter(auth->db);
-        count = auth_store_users(auth->db, &filter, place.before_ms, &place.before, users, limit + 1);
-        sound = bc_db_is_sound(auth->db);
-        bc_db_leave(auth->db);
+    if (users == NULL || items == NULL) {
+        free(users);
+        json_decref(items);
+        auth_answer_unavailable(reply);
+        return;
     }
+    bc_db_enter(auth->db);
+    int count = auth_store_users(auth->db, &filter, place.before_ms, &place.before, users, limit + 1);
+    bool sound = bc_db_is_sound(auth->db);
+    bc_db_leave(auth->db);
     bool more = count > limit;
     if (more) count = limit;
     for (int i = 0; sound && i < count; i++) sound = json_array_append_new(items, shown_user(&users[i])) == 0;
