@@ -25,6 +25,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.parse
 
@@ -548,10 +549,70 @@ def bench_replay(table, args, shop, tokens):
                  note=f"{whole:.2f} s from the kill to the next confirmed change")
 
 
+class SignIns:
+    """Customers who sign in without pause, some at once, while something else is measured."""
+
+    PASSWORD = "correct horse battery staple"
+
+    def __init__(self, shop, at_once):
+        self.shop, self.at_once, self.ends, self.statuses = shop, at_once, False, []
+
+    def sign_in(self):
+        connection = http.client.HTTPConnection("127.0.0.1", self.shop.port, timeout=60)
+        body = json.dumps({"email": "bench@shop.example", "password": self.PASSWORD})
+        while not self.ends:
+            connection.request("POST", "/api/v1/auth/login", body, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            answer.read()
+            self.statuses.append(answer.status)
+
+    def __enter__(self):
+        self.threads = [threading.Thread(target=self.sign_in) for _ in range(self.at_once)]
+        self.start = time.monotonic()
+        for thread in self.threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.rate = len(self.statuses) / (time.monotonic() - self.start)
+        self.ends = True
+        for thread in self.threads:
+            thread.join()
+        bad = [status for status in self.statuses if status != 200]
+        if bad:
+            raise SystemExit(f"bench: sign-ins were answered {bad[:5]}")
+
+
+def bench_signins(table, args, shop, folder, tokens):
+    """Hot reads while customers sign in at argon2id's stated cost, beside hot reads alone."""
+    users = 1000
+    body = {"email": "bench@shop.example", "password": SignIns.PASSWORD, "name": "Bench"}
+    if request(shop.port, "POST", "/api/v1/auth/register", body=body)[0] not in (201, 409):
+        raise SystemExit("bench: nobody can register")
+    load(shop, tokens, "fill", users, 64)
+    load(shop, tokens, "read", users, 64, count=5 * users)
+    script = folder / "signin.lua"
+    script.write_text(WRK_SCRIPT % {"tokens": tokens, "users": users})
+    during = []
+
+    def beside():
+        with SignIns(shop, 4) as people:
+            result = wrk(shop, script, 64, args.seconds)
+        during.append(people.rate)
+        return result["rate"]
+
+    ours, theirs = paired(args.rounds, beside, lambda: wrk(shop, script, 64, args.seconds)["rate"])
+    with SignIns(shop, 4) as alone:
+        time.sleep(args.seconds)
+    table.ratio("hot read, 5 lines, while 4 customers sign in without pause ÷ without", ours, theirs, 0.90,
+                note=f"argon2id 64 MiB, 2 passes; {statistics.median(during):.1f} sign-ins/s beside reads that take both cores")
+    table.figure("sign-ins, argon2id 64 MiB, 2 passes, nothing else running", alone.rate, "/s", better="higher")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="20,000 carts, short rounds")
-    parser.add_argument("--only", default="", help="rows to run: read, change, rate, seats, replay, catalogue")
+    parser.add_argument("--only", default="", help="rows to run: read, signin, change, rate, seats, replay, catalogue")
     parser.add_argument("--carts", type=int, default=1000000)
     parser.add_argument("--classic-carts", type=int, default=0, help="carts stored in the classic stack; 0: as many")
     parser.add_argument("--busy", type=int, default=100000, help="users that change their carts in a change round")
@@ -579,6 +640,9 @@ def main():
         if args.only != "catalogue":
             tokens = mint(shop.key(), args.carts, folder, "tokens", folder / "public.pem")
             books_of(shop.port, folder / "books.jsonl")
+        if wanted("signin"):
+            bench_signins(table, args, shop, folder, tokens)
+        if args.only not in ("catalogue", "signin"):  # these compare bookcart with nginx, or with itself
             classic = Classic(folder / "classic", folder / "books.jsonl", folder / "public.pem")
             sides.append(classic)
             empty_memory = int(re.search(r"used_memory:(\d+)", classic.cli("INFO", "memory"))[1])

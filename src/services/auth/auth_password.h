@@ -1,6 +1,9 @@
 /*
- * Passwords: argon2id by libsodium, with BOOKCART_ARGON2_MEMORY and _PASSES. One hash takes tens of milliseconds and megabytes, so at most
- * BOOKCART_ARGON2_CONCURRENT are computed at once; at most BOOKCART_ARGON2_QUEUE callers wait for their turn, and one more is told so.
+ * Passwords: argon2id by libsodium, with BOOKCART_ARGON2_MEMORY and _PASSES. One hash takes tens of milliseconds and megabytes, so
+ * BOOKCART_ARGON2_CONCURRENT threads compute them, at most BOOKCART_ARGON2_QUEUE callers wait for one, and one more is told so.
+ *
+ * These threads run at a lower priority (AUTH_HASH_NICE): whoever signs in waits longer on a busy machine, and nobody's cart does. A
+ * thread cannot raise its priority again, so they do nothing else.
  */
 #ifndef AUTH_PASSWORD_H
 #define AUTH_PASSWORD_H
@@ -11,6 +14,7 @@
 #include <stdbool.h>
 
 #define AUTH_HASH_BYTES crypto_pwhash_STRBYTES /* with its zero */
+#define AUTH_HASH_NICE  15                     /* added to the process's own */
 
 typedef struct auth_passwords auth_passwords_t;
 
@@ -21,7 +25,8 @@ typedef enum {
     AUTH_PASSWORD_FAILED /* no memory for the hash: 503 */
 } auth_password_result_t;
 
-auth_passwords_t *auth_passwords_create(const bc_config_t *config); /* NULL: no memory */
+auth_passwords_t *auth_passwords_create(const bc_config_t *config); /* NULL: no memory or no thread */
+/* Nobody may wait in it any more. NULL is fine. */
 void auth_passwords_destroy(auth_passwords_t *passwords);
 
 auth_password_result_t auth_password_hash(auth_passwords_t *passwords, const char *password,
