@@ -248,7 +248,7 @@ void bc_mail_put_money(FILE *out, int64_t amount_minor, const char *currency, bc
     uint64_t amount = amount_minor < 0 ? -(uint64_t)amount_minor : (uint64_t)amount_minor, unit = 1;
     for (unsigned i = 0; i < row->digits; i++) unit *= 10;
     if (amount_minor < 0) (void)fputs("−", out); /* errors stay in `out`, here and below */
-    bool before = language == BC_EN && row->sign != NULL && strcmp(row->code, "BGN") != 0;
+    bool before = language == BC_EN && row->sign != NULL && strcmp(currency, "BGN") != 0;
     if (before) (void)fputs(row->sign, out);
     if (!before && language == BC_EN) {
         bc_mail_put_plain(out, row->sign != NULL ? row->sign : currency, 8);

@@ -5,6 +5,7 @@ import email
 import email.policy
 import ipaddress
 import socket
+import sqlite3
 import ssl
 import threading
 import time
@@ -175,6 +176,19 @@ def test_a_server_that_is_away_is_waited_for(mailing, post):
     wait_for(lambda: len(post.mails) == before + 5, "all five")
     assert all(len(post.to(f"away-{n}@example.org")) == 1 for n in range(5))
     wait_for(lambda: '"event":"mail-back"' in mailing.log.read_text(encoding="utf-8"), "it is said")
+
+
+def test_what_was_not_sent_to_somebody_erased_is_not_sent(mailing, post):
+    post.stop()
+    tokens = join(mailing, "erased@example.org")
+    join(mailing, "stays@example.org")
+    gone = api.Caller(mailing.url, tokens).call("POST", "/me/erase", json={"password": "a long enough password"})
+    assert gone.status_code == 204, gone.text
+    post.start()
+    post.one("stays@example.org")
+    assert post.to("erased@example.org") == []
+    with sqlite3.connect(f"file:{mailing.data}/auth.db?mode=ro", uri=True) as db:
+        assert db.execute("SELECT COUNT(*) FROM mails WHERE address = 'erased@example.org'").fetchone() == (0,)
 
 
 def test_mail_that_waits_survives_a_kill(mailing, post):

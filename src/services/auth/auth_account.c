@@ -84,7 +84,7 @@ void auth_me_password(bc_request_t *request, bc_reply_t *reply, void *context) {
         auth_store_drop_links(auth->db, &user.id, AUTH_LINK_RESET);
         auth_tell_event(auth, "user.changed", &user.id, NULL);
         auth_tell_audit(auth, request, &user.id, "user.password-changed", &user.id, NULL);
-        auth_tell_mail(auth, BC_MAIL_PASSWORD_CHANGED, user.email, language_for(&user, request), NULL);
+        auth_tell_mail(auth, BC_MAIL_PASSWORD_CHANGED, &user.id, user.email, language_for(&user, request), NULL);
     }
     bool sound = bc_db_is_sound(auth->db);
     if (bc_db_commit(auth->db) != BC_DB_OK || !sound) {
@@ -161,6 +161,7 @@ void auth_me_erase(bc_request_t *request, bc_reply_t *reply, void *context) {
     }
     auth_store_end_sessions(auth->db, &user.id, now_ms);
     auth_store_drop_links(auth->db, &user.id, -1);
+    bc_mail_forget(auth->db, &user.id);
     auth_tell_event(auth, "user.erased", &user.id, NULL);
     auth_tell_audit(auth, request, &user.id, "user.erased", &user.id, NULL);
     if (bc_db_commit(auth->db) != BC_DB_OK) {

@@ -56,7 +56,7 @@ auth_admin_result_t auth_admin_set_password(auth_t *auth, const char *email, con
         auth_store_drop_links(auth->db, &user.id, AUTH_LINK_RESET);
         auth_tell_event(auth, "user.changed", &user.id, NULL);
         auth_tell_audit(auth, NULL, NULL, "admin.password-set", &user.id, NULL);
-        auth_tell_mail(auth, BC_MAIL_PASSWORD_CHANGED, user.email, user.language, NULL);
+        auth_tell_mail(auth, BC_MAIL_PASSWORD_CHANGED, &user.id, user.email, user.language, NULL);
     }
     if (!known) {
         bool sound = bc_db_is_sound(auth->db);

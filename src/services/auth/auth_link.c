@@ -137,7 +137,7 @@ void auth_reset(bc_request_t *request, bc_reply_t *reply, void *context) {
     auth_store_drop_links(auth->db, &link.user, AUTH_LINK_RESET);
     auth_tell_event(auth, "user.changed", &link.user, NULL);
     auth_tell_audit(auth, request, &link.user, "user.password-reset", &link.user, NULL);
-    auth_tell_mail(auth, BC_MAIL_PASSWORD_CHANGED, link.email,
+    auth_tell_mail(auth, BC_MAIL_PASSWORD_CHANGED, &link.user, link.email,
                    user.language[0] == '\0' ? bc_language_tag(bc_request_language(request)) : user.language, NULL);
     if (bc_db_commit(auth->db) != BC_DB_OK) {
         auth_answer_unavailable(reply);
@@ -164,7 +164,7 @@ static bc_db_result_t change_address(auth_t *auth, bc_request_t *request, const 
         char hint[AUTH_EMAIL_MAX + 8];
         (void)snprintf(hint, sizeof(hint), "%c…%s", link->email[0], strchr(link->email, '@')); /* was normalised */
         json_t *data = json_pack("{s:s}", "new_email_hint", hint);
-        auth_tell_mail(auth, BC_MAIL_EMAIL_CHANGED, before.email,
+        auth_tell_mail(auth, BC_MAIL_EMAIL_CHANGED, &before.id, before.email,
                        before.language[0] == '\0' ? bc_language_tag(bc_request_language(request)) : before.language,
                        data);
         json_decref(data);

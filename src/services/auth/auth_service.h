@@ -89,7 +89,9 @@ void auth_tell_event(auth_t *auth, const char *type, const cart_id_t *user, json
 /* `actor` NULL: a command of the operator's; `request` NULL: not over HTTP. */
 void auth_tell_audit(auth_t *auth, const bc_request_t *request, const cart_id_t *actor, const char *action,
                      const cart_id_t *user, json_t *detail /* taken; NULL: none */);
-void auth_tell_mail(auth_t *auth, bc_mail_kind_t kind, const char *address, const char *language, const json_t *data);
+/* Whose it is, so that an erasure forgets what was not sent yet. */
+void auth_tell_mail(auth_t *auth, bc_mail_kind_t kind, const cart_id_t *user, const char *address, const char *language,
+                    const json_t *data);
 /* Draws a token, stores its hash for the link, and mails it to link->email. */
 void auth_tell_link(auth_t *auth, const auth_link_t *link, const char *language, int64_t now_ms);
 

@@ -51,7 +51,8 @@ void auth_tell_audit(auth_t *auth, const bc_request_t *request, const cart_id_t 
     json_decref(detail);
 }
 
-void auth_tell_mail(auth_t *auth, bc_mail_kind_t kind, const char *address, const char *language, const json_t *data) {
+void auth_tell_mail(auth_t *auth, bc_mail_kind_t kind, const cart_id_t *user, const char *address, const char *language,
+                    const json_t *data) {
     char key[BC_MAIL_KEY_MAX + 1];
     (void)strcpy(key, "auth/"); /* fits: BC_MAIL_KEY_MAX */
     bc_random_text(16, key + strlen(key), sizeof(key) - strlen(key));
@@ -60,6 +61,7 @@ void auth_tell_mail(auth_t *auth, bc_mail_kind_t kind, const char *address, cons
                       .kind = kind,
                       .language = bc_language_choose(language),
                       .address = address,
+                      .user = user,
                       .data = data == NULL ? nothing : data};
     bc_mail_put(auth->db, &mail);
     json_decref(nothing);
@@ -73,7 +75,7 @@ void auth_tell_link(auth_t *auth, const auth_link_t *link, const char *language,
     auth_refresh_text_hash(token, hash);
     auth_store_put_link(auth->db, hash, link, now_ms + link_kinds[link->kind].life_ms);
     json_t *data = json_pack("{s:s}", "token", token);
-    auth_tell_mail(auth, link_kinds[link->kind].mail, link->email, language, data);
+    auth_tell_mail(auth, link_kinds[link->kind].mail, &link->user, link->email, language, data);
     json_decref(data);
     sodium_memzero(token, sizeof(token));
 }

@@ -349,7 +349,7 @@ static void erasing_forgets_the_person_and_keeps_the_id(void **state) {
     expect(post("/api/v1/me/erase", emma.token, json_pack("{s:s}", "password", "wrong")), 403, "wrong-password");
     answer_t done = post("/api/v1/me/erase", emma.token, json_pack("{s:s}", "password", PASSWORD));
     assert_int_equal(done.status, 204);
-    assert_int_equal(statements_of(&done), 8);
+    assert_int_equal(statements_of(&done), 9);
     drop(&done);
     expect(get("/api/v1/me", emma.token), 401, "unauthorized");
     expect(refreshed(&emma), 401, "bad-refresh-token");
