@@ -11,13 +11,17 @@
 #include <stdlib.h>
 #include <string.h>
 #include <webp/decode.h>
+#include <zlib.h>
 
 /* These two want stdio before them. */
 #include <jpeglib.h>
 
 #include <jerror.h>
 
-#define SCANS_MAX 100 /* of a progressive JPEG; encoders make about ten */
+/* Scans of a progressive JPEG times its pixels: a scan costs as much as its picture is large and may be a few bytes. Encoders make about
+ * ten scans; the largest picture may have twenty. */
+#define SCANS_MAX       100
+#define SCAN_PIXELS_MAX (20LL * BC_PICTURE_PIXELS_MAX)
 
 static bool too_large(uint32_t width, uint32_t height) {
     return width > BC_PICTURE_SIDE_MAX || height > BC_PICTURE_SIDE_MAX ||
@@ -115,7 +119,9 @@ static void say_nothing(j_common_ptr info) {
 }
 
 static void count_scans(j_common_ptr info) {
-    if (((j_decompress_ptr)info)->input_scan_number > SCANS_MAX) fail_jpeg(info);
+    const struct jpeg_decompress_struct *picture = (j_decompress_ptr)info;
+    int64_t scans = picture->input_scan_number;
+    if (scans > SCANS_MAX || scans * picture->image_width * picture->image_height > SCAN_PIXELS_MAX) fail_jpeg(info);
 }
 
 /* Adobe writes CMYK inverted. */
@@ -191,6 +197,45 @@ end:
 
 /* --- PNG --- */
 
+/* Bytes that the pixels of a PNG are before they are packed, at most (PNG 7.2, 8): each row of each pass has a filter byte and may end
+ * inside a byte. `header` is the content of IHDR. */
+static uint64_t png_raw_max(const uint8_t *header) {
+    static const uint8_t channels[] = {1, 0, 3, 1, 2, 0, 4};
+    uint64_t width = read_number(header, 4, true), height = read_number(header + 4, 4, true);
+    uint64_t bits = header[9] < sizeof(channels) ? (uint64_t)channels[header[9]] * header[8] : 0;
+    return height * (width * bits / 8 + 1) + (height + 8) * 4;
+}
+
+/* Whether the packed pixels hold more than the picture can show. libpng unpacks to the end whatever it needs: a megabyte can be a
+ * gigabyte of zeros behind a small picture. What is not sound here is left for libpng to refuse. */
+static bool png_holds_too_much(const uint8_t *bytes, size_t length) {
+    uint8_t scratch[16384];
+    z_stream stream = {.zalloc = Z_NULL};
+    uint64_t raw_max = 0, raw = 0;
+    int state = Z_OK;
+    if (inflateInit(&stream) != Z_OK) return false;
+    for (size_t at = 8; at + 12 <= length && state == Z_OK;) {
+        size_t chunk = read_number(bytes + at, 4, true);
+        if (chunk > length - at - 12) break;
+        if (memcmp(bytes + at + 4, "IHDR", 4) == 0 && chunk >= 13) raw_max = png_raw_max(bytes + at + 8);
+        if (memcmp(bytes + at + 4, "IDAT", 4) == 0) {
+            stream.next_in = (z_const Bytef *)(uintptr_t)(bytes + at + 8); /* zlib reads it only */
+            stream.avail_in = (uInt)chunk;
+            do {
+                stream.next_out = scratch;
+                stream.avail_out = sizeof(scratch);
+                state = inflate(&stream, Z_NO_FLUSH);
+                raw += sizeof(scratch) - stream.avail_out;
+            } while (state == Z_OK && raw <= raw_max && (stream.avail_in > 0 || stream.avail_out == 0));
+            if (state == Z_BUF_ERROR) state = Z_OK; /* it wants the next chunk */
+            if (raw > raw_max) break;
+        }
+        at += 12 + chunk;
+    }
+    (void)inflateEnd(&stream); /* an unfinished one says so */
+    return raw > raw_max;
+}
+
 static bc_picture_result_t decode_png(const uint8_t *bytes, size_t length, bc_bitmap_t *bitmap) {
     png_image image = {.version = PNG_IMAGE_VERSION};
     bc_picture_result_t result = BC_PICTURE_BROKEN;
@@ -200,6 +245,7 @@ static bc_picture_result_t decode_png(const uint8_t *bytes, size_t length, bc_bi
         result = BC_PICTURE_TOO_LARGE;
         goto end;
     }
+    if (png_holds_too_much(bytes, length)) goto end;
     image.format = PNG_FORMAT_RGBA; /* from any depth, palette or grey, to sRGB */
     rgba = malloc(PNG_IMAGE_SIZE(image));
     if (rgba == NULL) {

@@ -28,7 +28,7 @@
 
 #define MEMORY_MAX                                                                                                     \
     (768UL * 1024 * 1024) /* 25 megapixels twice as RGBA, a progressive JPEG's coefficients, the program itself */
-#define CPU_S 12
+#define CPU_S 8
 
 #if defined(__SANITIZE_ADDRESS__)
 #define SANITIZED 1

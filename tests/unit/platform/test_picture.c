@@ -98,6 +98,43 @@ static file_t make_jpeg(uint32_t width, uint32_t height, jpeg_form_t form, int o
     return (file_t){bytes, length};
 }
 
+/* A progressive JPEG of one black, with as many scans as asked for: DC, then each coefficient by itself, then each a bit finer. */
+static file_t make_scans(uint32_t width, uint32_t height, int scans) {
+    struct jpeg_compress_struct info;
+    struct jpeg_error_mgr errors;
+    unsigned long length = 0;
+    unsigned char *bytes = NULL;
+    uint8_t *row = calloc(1, width);
+    jpeg_scan_info script[128] = {{0}};
+    int made = 0;
+    assert_non_null(row);
+    assert_true(scans <= 127);
+    script[made++] = (jpeg_scan_info){.comps_in_scan = 1, .Ss = 0, .Se = 0, .Ah = 0, .Al = 0};
+    for (int band = 1; band < 64 && made < scans; band++)
+        script[made++] = (jpeg_scan_info){.comps_in_scan = 1, .Ss = band, .Se = band, .Ah = 0, .Al = 1};
+    for (int band = 1; band < 64 && made < scans; band++)
+        script[made++] = (jpeg_scan_info){.comps_in_scan = 1, .Ss = band, .Se = band, .Ah = 1, .Al = 0};
+    info.err = jpeg_std_error(&errors);
+    jpeg_create_compress(&info);
+    jpeg_mem_dest(&info, &bytes, &length);
+    info.image_width = width;
+    info.image_height = height;
+    info.input_components = 1;
+    info.in_color_space = JCS_GRAYSCALE;
+    jpeg_set_defaults(&info);
+    info.scan_info = script;
+    info.num_scans = made;
+    jpeg_start_compress(&info, TRUE);
+    while (info.next_scanline < height) {
+        JSAMPROW from = row;
+        (void)jpeg_write_scanlines(&info, &from, 1);
+    }
+    jpeg_finish_compress(&info);
+    jpeg_destroy_compress(&info);
+    free(row);
+    return (file_t){bytes, length};
+}
+
 static file_t make_png(uint32_t width, uint32_t height) {
     png_image image = {.version = PNG_IMAGE_VERSION, .width = width, .height = height, .format = PNG_FORMAT_RGB};
     uint8_t *rgb = paint(width, height);
@@ -321,6 +358,18 @@ static void twenty_five_megapixels_are_taken_and_not_one_row_more(void **state) 
     expect(make_webp(10001, 2), BC_PICTURE_TOO_LARGE, "a wide webp");
 }
 
+/* Small files, much work: refused before it is done. */
+static void bombs_cost_little(void **state) {
+    (void)state;
+    const size_t bomb = 256UL * 1024 * 1024;
+    expect(make_png_bomb(10, 10, bomb), BC_PICTURE_BROKEN, "a quarter of a gigabyte behind ten pixels");
+    expect(make_png_bomb(5000, 5000, bomb), BC_PICTURE_BROKEN, "a quarter of a gigabyte behind 25 megapixels");
+    expect(make_png_bomb(10, 10, 310), BC_PICTURE_OK, "just what it says");
+    expect(make_scans(2500, 2500, 90), BC_PICTURE_BROKEN, "90 scans of six megapixels");
+    expect(make_scans(400, 400, 90), BC_PICTURE_OK, "90 scans of a small picture");
+    expect(make_scans(16, 16, 101), BC_PICTURE_BROKEN, "101 scans");
+}
+
 static void what_is_no_picture_is_unknown(void **state) {
     (void)state;
     expect(text_file(""), BC_PICTURE_UNKNOWN, "nothing");
@@ -495,6 +544,7 @@ int main(int argc, char **argv) {
         cmocka_unit_test(every_orientation_is_turned_upright),
         cmocka_unit_test(versions_fit_their_boxes_and_are_never_enlarged),
         cmocka_unit_test(twenty_five_megapixels_are_taken_and_not_one_row_more),
+        cmocka_unit_test(bombs_cost_little),
         cmocka_unit_test(what_is_no_picture_is_unknown),
         cmocka_unit_test(what_hides_behind_a_picture_is_not_passed_on),
         cmocka_unit_test(animations_are_refused),
