@@ -104,6 +104,7 @@ typedef struct {
     const char *listen; /* as nginx writes an address: 127.0.0.1:8080 */
     const char *ops_listen;
     bool loopback;           /* every listener is: limits by address may be off */
+    bool as_root;            /* it is started by root and stays so: the data folder is root's alone */
     unsigned open_files_max; /* descriptors a worker may have */
 } program_nginx_t;
 

@@ -240,6 +240,8 @@ static void write_main(FILE *out, const bc_config_t *config, const program_nginx
     if (connections > CONNECTIONS_MAX) connections = CONNECTIONS_MAX;
     fprintf(out, "worker_rlimit_nofile %u;\n", nginx->open_files_max);
     fprintf(out, "worker_shutdown_timeout %lldms;\n", (long long)program_nginx_grace_ms(config));
+    /* A master of root gives its workers to Debian's user unless told otherwise; that one could not reach root's folder. */
+    if (nginx->as_root) fputs("user root;\n", out);
     fputs("daemon off;\nmaster_process on;\nerror_log stderr warn;\npcre_jit on;\n", out);
     fprintf(out, "events { worker_connections %u; }\n", connections);
 }

@@ -115,6 +115,7 @@ static bool write_nginx_conf(up_t *up) {
         .listen = up->listeners[SHOP].address,
         .ops_listen = up->listeners[OPERATIONS].address,
         .loopback = bc_listen_is_loopback(&shop) && bc_listen_is_loopback(&operations),
+        .as_root = geteuid() == 0 && up->owner.uid == 0,
         .open_files_max = up->open_files_max,
     };
     program_nginx_write(up->config, &nginx, out);

@@ -30,7 +30,8 @@ bool bc_files_make_folders(const char *path, mode_t mode) {
         char kept = part[i];
         part[i] = '\0';
         if (mkdir(part, mode) == 0) {
-            if (!bc_files_sync_folder_of(part)) return false;
+            /* The umask may have taken bits away, and a folder on the way that nobody can walk through is a wall. */
+            if (chmod(part, mode) != 0 || !bc_files_sync_folder_of(part)) return false;
         } else if (errno != EEXIST) {
             return false;
         }

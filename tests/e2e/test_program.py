@@ -271,3 +271,26 @@ def test_cors_is_off_unless_listed(make_shop):
     for origin in ("https://evil.example", "null", "https://shop.example.evil"):
         answer = httpx.options(url, headers={"Origin": origin, **preflight})
         assert not [name for name in answer.headers if name.startswith("access-control-")], answer.headers
+
+
+def test_a_folder_that_only_its_owner_reaches_will_do(make_shop):
+    """A clone in root's home, or under a strict umask: nobody but root (or the user) can walk into it."""
+    shop = make_shop(start=False, catalogue=False)
+    shop.folder.chmod(0o700)
+    shop.import_catalogue()
+    shop.start()
+    assert httpx.get(f"{shop.url}/api/v1/books/7", timeout=20).status_code == 200
+    guest = api.guest(shop.url)
+    assert guest.add(7, 2).status_code == 200
+    for _ in range(3):
+        answer = guest.cart()
+    assert answer.headers["Cart-Status"] == "hot"
+
+
+def test_folders_on_the_way_to_the_data_are_for_all_to_walk_through(stopped):
+    stopped.data = stopped.folder / "on" / "the" / "way" / "data"
+    stopped.import_catalogue()
+    assert stat.S_IMODE((stopped.folder / "on" / "the").stat().st_mode) == 0o755
+    assert stat.S_IMODE(stopped.data.stat().st_mode) == 0o700
+    stopped.start()
+    assert httpx.get(f"{stopped.url}/api/v1/books/7", timeout=20).status_code == 200
