@@ -343,7 +343,7 @@ static const char *const points[] = {"provider.create",      "provider.create-to
                                      "payment.settled",      "payment.ending",       "payment.refund-told"};
 
 static void arm_some(chance_t *chance) {
-    int64_t count = below(chance, 4);
+    int64_t count = below(chance, 6);
     for (int64_t i = 0; i < count; i++) {
         char path[192];
         const char *point = points[below(chance, sizeof(points) / sizeof(points[0]))];
@@ -481,7 +481,18 @@ typedef struct {
 
 static bool add_refund(void *context, const provider_refund_t *refund) {
     audit_t *audit = context;
+    refund_t known;
     if (refund->state != PROVIDER_REFUND_FAILED) audit->back_minor += refund->amount_minor;
+    /* One that we asked for is ours, and not a second one that we took for the provider's own. */
+    bc_db_enter(audit->payment->db);
+    refund_result_t found = refund_find_provider(audit->payment->db, refund->id, &known);
+    bc_db_leave(audit->payment->db);
+    bool ours = found == REFUND_OK && known.origin != REFUND_BY_PROVIDER;
+    if (found != REFUND_OK || ours != (refund->refund[0] != '\0') || known.state != refund->state) {
+        print_error("refund %s of %s: known %d, as ours %d, state %d there\n", refund->id, refund->payment,
+                    found == REFUND_OK, ours, (int)refund->state);
+        audit->good = false;
+    }
     return true;
 }
 
@@ -495,10 +506,10 @@ static bool audit_payment(void *context, const provider_payment_t *paid) {
     bc_db_enter(audit->payment->db);
     order_found_t found = order_find_payment(audit->payment->db, paid->id, &order);
     bc_db_leave(audit->payment->db);
-    audit_t one = {.payment = audit->payment};
+    audit_t one = {.payment = audit->payment, .good = true};
     bool asked =
         payment_provider_refunds_of(audit->payment->provider, paid->id, &limit, add_refund, &one) == PROVIDER_OK;
-    bool good = asked && found == ORDER_FOUND && order.paid_minor == paid->received_minor &&
+    bool good = asked && one.good && found == ORDER_FOUND && order.paid_minor == paid->received_minor &&
                 order.refunding_minor == one.back_minor && one.back_minor <= paid->received_minor;
     if (!good) {
         print_error("payment %s: order %s (state %d) paid %lld of %lld, refunding %lld, there %lld\n", paid->id,
