@@ -120,13 +120,14 @@ static const char *any_method(chance_t *chance) {
     return methods[below(chance, sizeof(methods) / sizeof(methods[0]))];
 }
 
-/* An id of a random row; the SQL has one column of 16 bytes. */
-static bool any_order(actor_t *actor, cart_id_t *id) {
+/* An order in that state; -1: in any. */
+static bool any_order(actor_t *actor, int order_state, cart_id_t *id) {
     cart_id_t found[64];
     size_t count = 0;
     bc_db_enter(actor->payment->db);
-    bc_statement_t *statement =
-        bc_db_prepare(actor->payment->db, "SELECT id FROM orders ORDER BY created_ms DESC, id LIMIT 64");
+    bc_statement_t *statement = bc_db_prepare(
+        actor->payment->db, "SELECT id FROM orders WHERE ?1 < 0 OR state = ?1 ORDER BY created_ms DESC, id LIMIT 64");
+    bc_bind_int(statement, 1, order_state);
     while (count < 64 && bc_step(statement) == BC_DB_ROW) {
         if (bc_column_id(statement, 0, &found[count])) count++;
     }
@@ -138,9 +139,9 @@ static bool any_order(actor_t *actor, cart_id_t *id) {
     return count > 0;
 }
 
-static bool read_order(actor_t *actor, order_t *order) {
+static bool read_order(actor_t *actor, int order_state, order_t *order) {
     cart_id_t id;
-    if (!any_order(actor, &id)) return false;
+    if (!any_order(actor, order_state, &id)) return false;
     bc_db_enter(actor->payment->db);
     bool found = order_find(actor->payment->db, &id, order) == ORDER_FOUND;
     bc_db_leave(actor->payment->db);
@@ -160,6 +161,23 @@ static json_t *draw_lines(chance_t *chance, size_t *count, char **text) {
     return lines;
 }
 
+/* As a buyer does who does not hesitate. */
+static void pay_now(actor_t *actor, const cart_id_t *id) {
+    order_t order;
+    provider_payment_t paid;
+    provider_limit_t limit = payment_limit(actor->payment);
+    bc_db_enter(actor->payment->db);
+    bool found = order_find(actor->payment->db, id, &order) == ORDER_FOUND;
+    bc_db_leave(actor->payment->db);
+    if (!found) return;
+    if (order.payment[0] != '\0') {
+        (void)sandbox_confirm(actor->payment->provider, order.payment,
+                              below(&actor->chance, 3) == 0 ? any_method(&actor->chance) : "pm_card_visa", &paid);
+        (void)payment_settle(actor->payment, order.payment, &limit); /* may fail: that is what is tested */
+    }
+    order_drop(&order);
+}
+
 static void place_one(actor_t *actor) {
     chance_t *chance = &actor->chance;
     int64_t now_ms = bc_time_ms();
@@ -172,7 +190,7 @@ static void place_one(actor_t *actor) {
                      .country = "BG",
                      .currency = "EUR",
                      .shipping_method = "standard",
-                     .total_minor = below(chance, 20) == 0 ? 0 : 100 + below(chance, 5000),
+                     .total_minor = below(chance, 60) == 0 ? 0 : 100 + below(chance, 5000),
                      .created_ms = now_ms,
                      .expires_ms = now_ms + (below(chance, 4) == 0 ? 1 + below(chance, 40) : 60000),
                      .check_ms = now_ms + 1 + below(chance, 40)};
@@ -182,6 +200,7 @@ static void place_one(actor_t *actor) {
     provider_limit_t limit = payment_limit(actor->payment);
     if (payment_place(actor->payment, &order, text, count) == PLACED && order.total_minor > 0 && below(chance, 5) > 0)
         (void)payment_settle_create(actor->payment, &order.id, &limit); /* may fail: that is what is tested */
+    if (below(chance, 2) == 0) pay_now(actor, &order.id);
     free(text);
     order_drop(&order);
 }
@@ -190,7 +209,7 @@ static void pay_one(actor_t *actor) {
     order_t order;
     provider_payment_t paid;
     provider_limit_t limit = payment_limit(actor->payment);
-    if (!read_order(actor, &order)) return;
+    if (!read_order(actor, below(&actor->chance, 4) == 0 ? -1 : ORDER_AWAITING, &order)) return;
     if (order.payment[0] != '\0') {
         (void)sandbox_confirm(actor->payment->provider, order.payment, any_method(&actor->chance), &paid);
         if (below(&actor->chance, 3) == 0)
@@ -203,7 +222,7 @@ static void pay_one(actor_t *actor) {
 static void end_one(actor_t *actor) {
     order_t order;
     provider_limit_t limit = payment_limit(actor->payment);
-    if (!read_order(actor, &order)) return;
+    if (!read_order(actor, ORDER_AWAITING, &order)) return;
     if (order.state == ORDER_AWAITING)
         (void)payment_settle_end(actor->payment, &order.id,
                                  below(&actor->chance, 2) == 0 ? ORDER_CANCELLED : ORDER_EXPIRED, &limit);
@@ -216,7 +235,7 @@ static void refund_one(actor_t *actor) {
     refund_t refund;
     char key[16], restock[64] = "[]";
     provider_limit_t limit = payment_limit(actor->payment);
-    if (!read_order(actor, &order)) return;
+    if (!read_order(actor, below(&actor->chance, 8) == 0 ? -1 : ORDER_PAID, &order)) return;
     (void)snprintf(key, sizeof(key), "key-%d", (int)below(&actor->chance, 3));
     refund_ask_t asked = {.payment = actor->payment,
                           .order = order.id,
@@ -242,7 +261,7 @@ static void refund_one(actor_t *actor) {
 static void refund_there(actor_t *actor) {
     order_t order;
     provider_refund_t made;
-    if (!read_order(actor, &order)) return;
+    if (!read_order(actor, ORDER_PAID, &order)) return;
     if (order.payment[0] != '\0' && order.total_minor > 0)
         (void)sandbox_refund_there(actor->payment->provider, order.payment,
                                    1 + below(&actor->chance, order.total_minor), &made);
@@ -253,7 +272,7 @@ static void hear_webhook(actor_t *actor) {
     order_t order;
     provider_event_t event = {.type = "payment_intent.succeeded", .created_ms = 1};
     bool fresh = false;
-    if (!read_order(actor, &order)) return;
+    if (!read_order(actor, -1, &order)) return;
     (void)snprintf(event.id, sizeof(event.id), "evt_%d", (int)below(&actor->chance, 1 << 20));
     (void)memcpy(event.payment, order.payment, sizeof(event.payment));
     order_drop(&order);
@@ -269,8 +288,8 @@ static void adjust_one(actor_t *actor) {
     cart_id_t id = bc_random_id();
     cart_id_format("adj_", &id, reference);
     if (bc_db_begin(actor->payment->db) != BC_DB_OK) return;
-    if (stock_adjust(actor->payment->db, 1 + below(&actor->chance, books), below(&actor->chance, 3) == 0,
-                     below(&actor->chance, 8) - 2, reference, "random", bc_time_ms(), &after) == STOCK_OK) {
+    if (stock_adjust(actor->payment->db, 1 + below(&actor->chance, 2), below(&actor->chance, 4) == 0,
+                     below(&actor->chance, 8) - 1, reference, "random", bc_time_ms(), &after) == STOCK_OK) {
         (void)bc_db_commit(actor->payment->db);
     } else {
         bc_db_rollback(actor->payment->db);
@@ -281,7 +300,7 @@ static void adjust_one(actor_t *actor) {
 static void forget_one(actor_t *actor) {
     order_t order = {.state = ORDER_AWAITING};
     cart_id_t id;
-    if (!any_order(actor, &id) || bc_db_begin(actor->payment->db) != BC_DB_OK) return;
+    if (!any_order(actor, ORDER_AWAITING, &id) || bc_db_begin(actor->payment->db) != BC_DB_OK) return;
     bool found = order_find(actor->payment->db, &id, &order) == ORDER_FOUND;
     bool good = found && order.state == ORDER_AWAITING && order.payment[0] != '\0' &&
                 apply_ended(actor->payment->db, &order, below(&actor->chance, 3) == 0 ? ORDER_CANCELLED : ORDER_EXPIRED,
@@ -595,7 +614,8 @@ static void new_store(void) {
         payment_t *payment = open_payment(config, false);
         if (bc_db_begin(payment->db) != BC_DB_OK) _exit(1);
         for (int64_t book = 1; book <= books; book++) {
-            if (!stock_open(payment->db, book, 4 + book, 1)) _exit(1);
+            /* Two are scarce, so that buyers race; of the others there is something to sell for many runs. */
+            if (!stock_open(payment->db, book, book <= 2 ? 3 : 400, 1)) _exit(1);
         }
         _exit(bc_db_commit(payment->db) == BC_DB_OK ? 0 : 1);
     }
