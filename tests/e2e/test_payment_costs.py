@@ -8,6 +8,7 @@ from api import Caller
 from buying import buy, check_books, checkout, confirm, money, place, quote, refund, wait_order, wait_stock
 from shop import wait_for
 
+
 @pytest.fixture
 def admin_of():
     callers = []
@@ -80,4 +81,22 @@ def test_a_lost_webhook_is_not_missed(make_shop, admin_of):
         assert answer.status_code in (200, 201), answer.text
     wait_for(lambda: buyer.get(f"/orders/{paid['id']}").json()["refunded"] == money(99), "the sweep to find it", 30)
     check_books(shop)
+    buyer.close()
+
+
+def test_what_costs_nothing_is_paid_at_once(make_shop):
+    shop = make_shop({"BOOKCART_SHIPPING": "BG: pickup=0"}, start=False, catalogue=False)
+    shop.import_catalogue("id,title,authors,year,language,price,stock\n1,Leaflet,Nobody,2000,en,0.00,5\n")
+    shop.start()
+    admin = Caller(shop.url, {"access_token": shop.admin(), "user": {}})
+    wait_stock(admin, 1)
+    buyer = api.guest(shop.url)
+    buyer.add(1, 2)
+    placed = place(buyer)
+    assert placed["payment"] is None and placed["order"]["state"] == "paid" and placed["order"]["payment"] is None
+    assert admin.get("/admin/stock/1").json()["on_hand"] == 3
+    assert refund(admin, placed["order"]["id"]).status_code == 409
+    wait_for(lambda: buyer.cart().json()["lines"] == [], "what was ordered to leave the cart")
+    check_books(shop)
+    admin.close()
     buyer.close()
