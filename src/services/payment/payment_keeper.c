@@ -10,7 +10,8 @@
  *   order without a payment (died before or     the order's next check, or its expiry
  *     behind the provider's create)
  *   payment that nobody told us of              the order's next check: reconcile × 1, 2, 4, …
- *   cancel or expiry half done                  the order's next check
+ *   cancel half done                            reconcile × 1 after it was asked for
+ *   expiry half done                            the order's next check
  *   refund not told, or its answer lost         the refund's next check
  *   refund made at the provider, untold         the next sweep: reconcile × 20
  *   whatever a restored store lost              the first sweep after its start, from the cut on

@@ -193,7 +193,8 @@ settle_result_t payment_settle_create(payment_t *payment, const cart_id_t *id, c
 
 static bool write_ending(payment_t *payment, const cart_id_t *id, bool ending) {
     if (bc_db_begin(payment->db) != BC_DB_OK) return false;
-    (void)order_set_ending(payment->db, id, ending); /* was so, or is over: both are fine */
+    int64_t check_ms = bc_time_ms() + bc_config_number(payment->config, BC_PAYMENT_RECONCILE);
+    (void)order_set_ending(payment->db, id, ending, check_ms); /* was so, or is over: both are fine */
     return bc_db_commit(payment->db) == BC_DB_OK;
 }
 

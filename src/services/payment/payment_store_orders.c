@@ -248,11 +248,13 @@ bool order_set_payment(bc_db_t *db, const cart_id_t *id, const char *payment, co
     return changed(db, statement);
 }
 
-bool order_set_ending(bc_db_t *db, const cart_id_t *id, bool ending) {
+bool order_set_ending(bc_db_t *db, const cart_id_t *id, bool ending, int64_t check_ms) {
     bc_statement_t *statement =
-        bc_db_prepare(db, "UPDATE orders SET ending = ?2 WHERE id = ?1 AND state = 0 AND ending <> ?2");
+        bc_db_prepare(db, "UPDATE orders SET ending = ?2, tries = 0, check_ms = CASE WHEN check_ms < ?3 THEN check_ms "
+                          "ELSE ?3 END WHERE id = ?1 AND state = 0 AND ending <> ?2");
     bc_bind_id(statement, 1, id);
     bc_bind_int(statement, 2, ending);
+    bc_bind_int(statement, 3, check_ms);
     return changed(db, statement);
 }
 

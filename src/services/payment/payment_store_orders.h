@@ -74,7 +74,8 @@ bc_db_result_t order_insert(bc_db_t *db, const order_t *order, const char *lines
 
 /* Each: true when this call changed it. 1 statement. */
 bool order_set_payment(bc_db_t *db, const cart_id_t *id, const char *payment, const char *client_secret);
-bool order_set_ending(bc_db_t *db, const cart_id_t *id, bool ending);
+/* The keeper looks at it at check_ms, or before. */
+bool order_set_ending(bc_db_t *db, const cart_id_t *id, bool ending, int64_t check_ms);
 bool order_set_error(bc_db_t *db, const cart_id_t *id, const char *last_error);
 bool order_set_check(bc_db_t *db, const cart_id_t *id, int64_t check_ms, int64_t tries);
 /* AWAITING to PAID; with `late` from CANCELLED and EXPIRED. */
