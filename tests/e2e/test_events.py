@@ -3,7 +3,10 @@
 import sqlite3
 import time
 
+import httpx
+
 import api
+import buying
 from shop import wait_for
 from test_backup import Unix
 
@@ -79,3 +82,34 @@ def test_a_dead_letter_is_shown_and_replayed(make_shop):
     assert events(shop, "replay", "evt_none").returncode == 1
     assert events(shop, "drop").returncode == 2
     assert "event-is-dead" in shop.log.read_text()
+
+
+def attempt(step):
+    """What a patient client does while parts are away: None now, the answer when there is one."""
+    try:
+        return step()
+    except (AssertionError, httpx.HTTPError):
+        return None
+
+
+def test_followers_killed_again_and_again_count_every_purchase_once(make_shop):
+    """Each service that follows events dies before and after its commits for as long as the shop lives."""
+    shop = make_shop({"BOOKCART_FAULTS": "events.apply=kill@4, events.applied=kill@6"})
+    buyer = api.register(shop.url, "killed@shop.example")
+    try:
+        for book in range(50, 54):
+            # Two copies: one is ordered and paid, the other was added meanwhile and stays.
+            wait_for(lambda: attempt(lambda: api.lines(buyer.set(book, 1))), "a line", 30)
+            placed = wait_for(lambda: attempt(lambda: buying.place(buyer, replace=True)), "an order", 40)
+            order, payment = placed["order"]["id"], placed["payment"]["id"]
+            wait_for(lambda: attempt(lambda: api.lines(buyer.add(book, 1, key=f"more-{book}"))), "one more", 30)
+            wait_for(lambda: attempt(lambda: buying.confirm(buyer, payment).status_code == 200), "the payment", 40)
+            wait_for(lambda: attempt(lambda: buying.order(buyer, order)["state"] == "paid"), "the order to be paid", 40)
+            wait_for(lambda: attempt(lambda: api.lines(buyer.cart()) == [(book, 1)]), "what was ordered to leave the cart", 40)
+            wait_for(lambda: attempt(lambda: api.lines(buyer.clear()) == []), "an empty cart", 30)
+        wait_for(lambda: events(shop).stdout.endswith("0 dead letters\n"), "an answer of all", 30)
+        wait_for(lambda: api.lines(buyer.cart()) == [], "the cart")
+        buying.check_books(shop)
+        assert shop.log.read_text().count("killed by signal 9") >= 3
+    finally:
+        buyer.close()

@@ -173,6 +173,9 @@ void auth_store_revoke_all(bc_db_t *db, int64_t now_ms) {
     bc_statement_t *statement = bc_db_prepare(db, "UPDATE sessions SET revoked_ms = ? WHERE revoked_ms = 0");
     bc_bind_int(statement, 1, now_ms);
     (void)bc_run(statement);
+    statement = bc_db_prepare(db, "DELETE FROM links WHERE kind = ?");
+    bc_bind_int(statement, 1, AUTH_LINK_RESET);
+    (void)bc_run(statement);
 }
 
 int64_t auth_store_revoke_tokens(bc_db_t *db, const cart_id_t *user, int64_t from_before_s, int64_t now_ms,

@@ -103,7 +103,8 @@ void auth_store_touch_session(bc_db_t *db, const cart_id_t *session, int64_t now
  * token of it can live any more. `life_ms`: of access tokens. */
 void auth_store_revoke_session(bc_db_t *db, const cart_id_t *session, const cart_id_t *user, int64_t now_ms,
                                int64_t life_ms, int64_t gone_ms);
-/* Ends all sessions there are, without entries in the list: the keys that signed their tokens are gone with it. */
+/* After a restore. Ends all sessions there are, without entries in the list: the keys that signed their tokens are gone. And forgets links
+ * that set a password: one that was used after the cut would be good again. */
 void auth_store_revoke_all(bc_db_t *db, int64_t now_ms);
 /* Ends every session of the user, without telling the feed: goes with auth_store_revoke_tokens. */
 void auth_store_end_sessions(bc_db_t *db, const cart_id_t *user, int64_t now_ms);
