@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 import api
 import contract
 from api import Caller, assert_problem, segment, unsegment
+from buying import place, wait_stock
 from shop import wait_for
 
 
@@ -129,8 +130,8 @@ def refusal(operation, who: str) -> tuple[int, str] | None:
     return None
 
 
-def send(http, operation, token: str | None, method: str | None = None):
-    """One call in the form that the document asks for, with its examples; nothing it names is there."""
+def send(http, operation, token: str | None, method: str | None = None, path: str | None = None):
+    """One call in the form that the document asks for, with its examples; nothing that its path names is there."""
     headers = {} if token is None else {"Authorization": f"Bearer {token}".strip()}
     more = {}
     for parameter in operation.parameters:
@@ -145,7 +146,7 @@ def send(http, operation, token: str | None, method: str | None = None):
         example = content.get("example", "x")
         headers["Content-Type"] = media
         more["content"] = example if isinstance(example, str) else json.dumps(example)
-    return http.request(method or operation.method, operation.example_path(), headers=headers, **more)
+    return http.request(method or operation.method, path or operation.example_path(), headers=headers, **more)
 
 
 def verdict(answer, expected: tuple[int, str] | None, method: str) -> str | None:
@@ -176,6 +177,51 @@ def test_route_and_caller(module_shop, callers, operation):
                 if fault is not None:
                     wrong.append(f"{method} as {who}: {fault}")
     assert wrong == []
+
+
+@pytest.fixture(scope="module")
+def belongings(module_shop):
+    """A customer and one of everything that can be his alone, by the path it is under."""
+    admin = Caller(module_shop.url, {"access_token": module_shop.admin()})
+    wait_stock(admin, 300)
+    owner = api.register(module_shop.url, "owner@reader.example")
+    owner.add(60)
+    placed = place(owner)
+    question = {"about": {"kind": "shop"}, "subject": "Hours", "text": "When are you open?"}
+    asked = owner.call("POST", "/questions", json=question)
+    assert asked.status_code == 201, asked.text
+    sessions = owner.get("/me/sessions").json()["items"]
+    return owner, {
+        "/api/v1/orders/{id}": placed["order"]["id"],
+        "/api/v1/sandbox/payments/{id}": placed["payment"]["id"],
+        "/api/v1/questions/{id}": asked.json()["id"],
+        "/api/v1/me/sessions/{id}": sessions[0]["id"],
+    }  # fmt: skip
+
+
+OWNED = [o for o in contract.document.operations if "{" in o.path and (o.callers == "owner" or "/me/" in o.path)]
+
+
+@pytest.mark.parametrize("operation", OWNED, ids=str)
+def test_what_is_anothers_is_not_there(module_shop, belongings, callers, operation):
+    """The owner is let in; everybody else gets, word for word, what he gets for what never was."""
+    owner, ids = belongings
+    place_of = next(prefix for prefix in ids if operation.path.startswith(prefix))  # a new kind of thing needs its row above
+    real = operation.path.replace("{id}", ids[place_of])
+    never = operation.path.replace("{id}", ids[place_of][:-1] + ("0" if ids[place_of][-1] != "0" else "1"))
+    strangers = [callers["another-customer"], callers["admin"]]
+    if operation.callers == "owner":
+        strangers.append(api.guest(module_shop.url).token)
+    with httpx.Client(base_url=module_shop.url, timeout=20) as http:
+
+        def told(token, path):
+            problem = assert_problem(send(http, operation, token, path=path), 404, "not-found")
+            return {**problem, "request_id": ""}
+
+        for token in strangers:
+            assert told(token, real) == told(token, never)
+        if operation.id != "endSession":  # it would end the owner's own
+            assert send(http, operation, owner.token, path=real).status_code not in (401, 403, 404)
 
 
 @pytest.mark.parametrize("scheme", ["Basic", "bearer2", "Token"])
