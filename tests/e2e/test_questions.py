@@ -11,6 +11,7 @@ import pytest
 
 import api
 from api import Caller, assert_problem
+from buying import place, wait_stock
 from shop import wait_for
 
 SHOP = {"kind": "shop"}
@@ -207,6 +208,20 @@ def test_own_questions_are_listed_newest_first_page_by_page(shop, customer):
     assert_problem(customer.get("/questions", params={"cursor": "x"}), 400, "bad-cursor")
     for limit in ("0", "101", "-1", "x"):
         assert_problem(customer.get("/questions", params={"limit": limit}), 400)
+    other.close()
+
+
+def test_only_the_buyer_asks_about_an_order(shop, customer, admin):
+    wait_stock(admin, 31)
+    assert customer.add(31).status_code == 200
+    order = place(customer)["order"]["id"]
+    question = asked(customer, about={"kind": "order", "id": order})
+    assert question["about"] == {"kind": "order", "id": order}
+    assert customer.call("POST", f"/orders/{order}/cancel").status_code in (200, 202)
+    other = reader(shop)
+    problem = assert_problem(ask(other, about={"kind": "order", "id": order}), 422)
+    assert problem["errors"][0] == assert_problem(ask(other, about={"kind": "order", "id": NO_ORDER}), 422)["errors"][0]
+    assert_problem(answer(admin, question, public=True), 422)  # an order is nobody else's business
     other.close()
 
 
