@@ -216,6 +216,26 @@ def test_a_cursor_is_of_its_list_alone(reader):
         assert_problem(reader.get("/books", params={**other, "cursor": cursor}), 400, "bad-cursor")
 
 
+RATED = """book_id,title,authors,average_rating,ratings_count
+501,The Lantern,Ada Pale,3.10,12
+502,The Lantern,Bea Bright,3.00,90000
+503,The Lantern,Cid Dim,4.90,700
+504,Lanterns and Lamplighters of the Northern Provinces,Dee Long,5.00,3
+"""
+
+
+def test_popularity_decides_between_equals(searched, reader):
+    path = searched.folder / "rated.csv"
+    path.write_text(RATED, encoding="utf-8")
+    path.chmod(0o644)
+    done = searched.run("import", str(path), "--data", str(searched.data))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ids(find(reader, "the lantern"))[:3] == [502, 503, 501]
+    suggested = reader.get("/books/suggest", params={"q": "lant"}).json()["items"]
+    assert [s["book"] for s in suggested] == [502, 503, 501, 504]
+    assert [s["kind"] for s in reader.get("/books/suggest", params={"q": "bea"}).json()["items"]][0] == "author"
+
+
 # --- suggestions ---
 
 
