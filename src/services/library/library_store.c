@@ -400,7 +400,7 @@ static bool run_for(library_store_t *store, const char *sql, int64_t id, const c
     return bc_run(statement) == BC_DB_DONE;
 }
 
-/* The lists by which authors and genres are found, and what search knows. */
+/* The lists by which authors and genres are found. */
 static bool write_lists(library_store_t *store, const library_book_t *book, bool new_book) {
     bool good = new_book || (run_for(store, LIBRARY_SQL_AUTHORS_DROP, book->id, NULL) &&
                              run_for(store, LIBRARY_SQL_GENRES_DROP, book->id, NULL));
@@ -410,7 +410,6 @@ static bool write_lists(library_store_t *store, const library_book_t *book, bool
            run_for(store, LIBRARY_SQL_GENRES_PUT, book->id, genres);
     free(authors);
     free(genres);
-    if (good) library_search_put(store->search, book);
     return good && bc_db_is_sound(store->db);
 }
 
@@ -468,10 +467,15 @@ library_result_t library_store_import_inside(library_store_t *store, const libra
     assert(count > 0 && count <= library_batch_max);
     const importing_t how = {.now_ms = now_ms, .rule = rule, .dry = dry};
     bool good = true;
-    library_search_begin(store->search);
     for (size_t i = 0; i < count && good; i++) {
         assert(library_book_check(&books[i]).field == NULL);
         good = import_one(store, &books[i], &how, &results[i]);
+    }
+    /* All texts at once: a statement of many rows between two of them would make FTS5 write out what it has gathered. */
+    library_search_begin(store->search);
+    for (size_t i = 0; i < count && good && !dry; i++) {
+        if (results[i] == LIBRARY_IMPORT_NEW || results[i] == LIBRARY_IMPORT_CHANGED)
+            library_search_put(store->search, &books[i]);
     }
     library_search_end(store->search, good);
     return good && bc_db_is_sound(store->db) ? LIBRARY_OK : LIBRARY_FAILED;
@@ -513,6 +517,7 @@ library_result_t library_store_create_inside(library_store_t *store, const libra
     bc_db_result_t result = bc_run(create);
     if (result == BC_DB_CONSTRAINT) return LIBRARY_TAKEN;
     if (result != BC_DB_DONE || !good || !write_lists(store, &made, true)) return LIBRARY_FAILED;
+    library_search_put(store->search, &made);
     library_event_created(store->db, made.id, made.stock);
     *id = made.id;
     return bc_db_is_sound(store->db) ? LIBRARY_OK : LIBRARY_FAILED;
@@ -604,6 +609,7 @@ static bool save_change(library_store_t *store, const deciding_t *deciding, int6
     if (bc_run(update) != BC_DB_DONE || !good || bc_db_changes(store->db) != 1 || !write_lists(store, book, false)) {
         return false;
     }
+    library_search_put(store->search, book);
     library_event_changed(store->db, id);
     return bc_db_is_sound(store->db);
 }
