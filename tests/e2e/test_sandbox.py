@@ -279,8 +279,13 @@ def test_an_event_about_a_payment_is_only_a_hint(shop, anyone, buyer, placed):
 
 
 def shopping(make_shop, **settings):
-    """A shop of its own with a buyer and its administrator."""
-    shop = make_shop({"BOOKCART_SANDBOX_SETTLE": "200ms", "BOOKCART_LOG_LEVEL": "debug", **settings})
+    """A shop of its own with a buyer and its administrator. Files in its folder `armed` arm fault points."""
+    shop = make_shop({"BOOKCART_SANDBOX_SETTLE": "200ms", **settings}, start=False)
+    armed = shop.folder / "armed"
+    armed.mkdir()
+    armed.chmod(0o777)  # the shop may run as another user
+    shop.settings["BOOKCART_FAULTS"] = f"armed:{armed}"
+    shop.start()
     admin = Caller(shop.url, {"access_token": shop.admin(), "user": {}})
     wait_stock(admin, 300)
     return shop, api.register(shop.url, f"{uuid.uuid4().hex[:12]}@mail.example"), admin
@@ -339,6 +344,22 @@ def test_webhooks_outlive_the_service(make_shop):
     placed = place(buyer)
     assert confirm(buyer, placed["payment"]["id"]).status_code == 200
     kill(shop.service("payment"))
+    wait_for(lambda: buyer.get(f"/orders/{placed['order']['id']}").status_code == 200, "payment to be back")
+    wait_order(buyer, placed["order"]["id"], "paid")
+    check_books(shop)
+
+
+@pytest.mark.parametrize("point", ["sandbox.deliver", "sandbox.delivered"])
+def test_died_while_a_webhook_was_delivered(make_shop, point):
+    """Before it left, or after it was taken and before that was noted: it comes again, and counts once."""
+    shop, buyer, _ = shopping(make_shop, BOOKCART_PAYMENT_RECONCILE="1h")
+    buyer.add(45)
+    placed = place(buyer)
+    file = shop.folder / "armed" / point
+    file.write_text("kill")
+    file.chmod(0o666)
+    assert confirm(buyer, placed["payment"]["id"]).status_code in (200, 502, 503)
+    wait_for(lambda: not file.exists(), f"point {point} to be passed")
     wait_for(lambda: buyer.get(f"/orders/{placed['order']['id']}").status_code == 200, "payment to be back")
     wait_order(buyer, placed["order"]["id"], "paid")
     check_books(shop)

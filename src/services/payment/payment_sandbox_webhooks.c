@@ -4,7 +4,7 @@
  * RETRY_MAX_MS, RETRIES_MAX times). Signed anew at each try, as Stripe does. The task also settles what takes its time.
  *
  * BOOKCART_SANDBOX_WEBHOOKS and BOOKCART_SANDBOX_WEBHOOK_DELAY make them late, doubled, reversed or lost. Fault point
- * "sandbox.deliver": fail = the request does not arrive.
+ * "sandbox.deliver": fail = the request does not arrive; "sandbox.delivered": kill = it arrived, and that was not noted.
  */
 #include "platform/bc_fault.h"
 #include "platform/bc_log.h"
@@ -182,6 +182,7 @@ static bool deliver_one(sandbox_t *sandbox, const bc_task_t *task) {
     if (!due) return false;
     bool delivered = deliver(sandbox, task, delivery.body);
     free(delivery.body);
+    (void)bc_fault("sandbox.delivered");                    /* only to be killed at: it will be delivered again */
     if (!delivered && bc_task_stopping(task)) return false; /* after the next start */
     note_delivery(sandbox, &delivery, delivered);
     return true;

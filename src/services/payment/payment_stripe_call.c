@@ -1,6 +1,7 @@
 #include "services/payment/payment_stripe_call.h"
 
 #include "platform/bc_log.h"
+#include "platform/bc_metrics.h"
 #include "platform/bc_random.h"
 #include "platform/bc_time.h"
 
@@ -14,6 +15,18 @@
 #define RETRY_FIRST_MS     250
 #define RETRY_PAUSE_MAX_MS 4000
 #define STOP_LOOK_MS       50
+
+#define CALLS_HELP "Calls of Stripe's API by how they ended"
+/* By provider_result_t. */
+static bc_metric_t calls_total[] = {
+    BC_METRIC("bookcart_stripe_calls_total{result=\"ok\"}", CALLS_HELP, "counter"),
+    BC_METRIC("bookcart_stripe_calls_total{result=\"state\"}", CALLS_HELP, "counter"),
+    BC_METRIC("bookcart_stripe_calls_total{result=\"missing\"}", CALLS_HELP, "counter"),
+    BC_METRIC("bookcart_stripe_calls_total{result=\"away\"}", CALLS_HELP, "counter"),
+    BC_METRIC("bookcart_stripe_calls_total{result=\"refused\"}", CALLS_HELP, "counter"),
+};
+static bc_metric_t retries_total =
+    BC_METRIC("bookcart_stripe_retries_total", "Tries of calls of Stripe's API after the first", "counter");
 
 /* --- forms --- */
 
@@ -170,10 +183,9 @@ static int64_t next_pause(int tried, const advice_t *advice) {
     return pause < advice->retry_after_ms ? advice->retry_after_ms : pause;
 }
 
-provider_result_t stripe_call(const stripe_account_t *account, const stripe_call_t *call, const provider_limit_t *limit,
-                              json_t **answer, stripe_error_t *error) {
+static provider_result_t call_until_answered(const stripe_account_t *account, const stripe_call_t *call,
+                                             const provider_limit_t *limit, json_t **answer, stripe_error_t *error) {
     int64_t deadline = bc_monotonic_ms() + limit->timeout_ms;
-    *error = (stripe_error_t){.code = ""};
     assert((call->key != NULL) == (strcmp(call->method, "POST") == 0));
     if (call->form != NULL && call->form->full) {
         log_refused(call, 0, "our form is too long");
@@ -195,5 +207,15 @@ provider_result_t stripe_call(const stripe_account_t *account, const stripe_call
         }
         free(reply.body);
         if (!pause_for(pause, limit->stop)) return PROVIDER_AWAY;
+        bc_metric_add(&retries_total, 1);
     }
+}
+
+provider_result_t stripe_call(const stripe_account_t *account, const stripe_call_t *call, const provider_limit_t *limit,
+                              json_t **answer, stripe_error_t *error) {
+    *error = (stripe_error_t){.code = ""};
+    provider_result_t result = call_until_answered(account, call, limit, answer, error);
+    assert((size_t)result < sizeof(calls_total) / sizeof(calls_total[0]));
+    bc_metric_add(&calls_total[result], 1);
+    return result;
 }
