@@ -133,6 +133,7 @@ group_powercut() {
 
 # Our clients against the real thing, which is installed first.
 group_engines() {
+    command -v go >/dev/null 2>&1 || [ -x /usr/local/go/bin/go ] || need_packages golang-go ca-certificates
     tools/engines stripe-mock || return 1
     compile release all || return 1
     run_ctest release '^engines' '' 300
