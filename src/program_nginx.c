@@ -151,6 +151,12 @@ static void write_locations(FILE *out, bool limits) {
     for (int i = 0; auth[i] != NULL; i++)
         write_proxied(out, auth[i], "auth", &limit_auth, "client_max_body_size 64k;", limits);
     write_proxied(out, "= /.well-known/jwks.json", "auth", &limit_catalogue, NULL, limits);
+    /* Every page ends with its second, so all suggestions of a busy shop end at once, each asked for by many at that moment. One of them
+     * asks the library; the others are shown what was right a moment ago, which for a suggestion will do. */
+    write_proxied(out, "= /api/v1/books/suggest", "library", &limit_catalogue,
+                  "proxy_cache pages; cart_pages on; gzip on; client_max_body_size 16k;\n"
+                  "            proxy_cache_use_stale updating error timeout http_500 http_502 http_503 http_504;",
+                  limits);
     for (int i = 0; catalogue[i] != NULL; i++)
         write_proxied(out, catalogue[i], "library", &limit_catalogue,
                       "proxy_cache pages; cart_pages on; gzip on; client_max_body_size 16k;", limits);
