@@ -10,22 +10,10 @@
 
 /* --- the queue --- */
 
-typedef struct {
-    json_t *items;
-    int64_t limit;
-    int64_t now_ms;
-    bool more;
-    question_place_t last;
-} queue_t;
-
 static bool queue_row(void *context, const question_row_t *row) {
-    queue_t *queue = context;
-    if (json_array_size(queue->items) == (size_t)queue->limit) {
-        queue->more = true;
-        return true;
-    }
-    queue->last = (question_place_t){.at_ms = row->since_ms, .id = row->id};
-    return json_array_append_new(queue->items, question_json_queued(row, queue->now_ms)) == 0;
+    question_rows_t *queue = context;
+    return !question_rows_take(queue, row->since_ms, &row->id) ||
+           json_array_append_new(queue->items, question_json_queued(row, queue->now_ms)) == 0;
 }
 
 static bool read_state(const char *word, question_state_t *state) {
@@ -51,7 +39,7 @@ void question_handle_queue(bc_request_t *request, bc_reply_t *reply, void *conte
     }
     (void)snprintf(name, sizeof(name), "queue %s", word == NULL ? "" : word); /* a word of ours: fits */
     if (!question_read_page(question, request, reply, name, &page)) return;
-    queue_t queue = {.items = json_array(), .limit = page.limit, .now_ms = bc_time_ms()};
+    question_rows_t queue = {.items = json_array(), .limit = page.limit, .now_ms = bc_time_ms()};
     bc_db_enter(question->db);
     question_result_t result = question_queue(question->db, state, page.has_behind ? &page.behind : NULL,
                                               (int)page.limit + 1, queue_row, &queue);

@@ -148,21 +148,10 @@ void question_handle_ask(bc_request_t *request, bc_reply_t *reply, void *context
 
 /* --- reading --- */
 
-typedef struct {
-    json_t *items;
-    int64_t limit;
-    bool more;
-    question_place_t last;
-} list_t;
-
 static bool list_row(void *context, const question_row_t *row) {
-    list_t *list = context;
-    if (json_array_size(list->items) == (size_t)list->limit) {
-        list->more = true;
-        return true;
-    }
-    list->last = (question_place_t){.at_ms = row->created_ms, .id = row->id};
-    return json_array_append_new(list->items, question_json_summary(row)) == 0;
+    question_rows_t *list = context;
+    return !question_rows_take(list, row->created_ms, &row->id) ||
+           json_array_append_new(list->items, question_json_summary(row)) == 0;
 }
 
 void question_handle_list(bc_request_t *request, bc_reply_t *reply, void *context) {
@@ -173,7 +162,7 @@ void question_handle_list(bc_request_t *request, bc_reply_t *reply, void *contex
     cart_id_format(BC_PREFIX_USER, &caller->user, user);
     (void)snprintf(name, sizeof(name), "questions %s", user); /* fits */
     if (!question_read_page(question, request, reply, name, &page)) return;
-    list_t list = {.items = json_array(), .limit = page.limit};
+    question_rows_t list = {.items = json_array(), .limit = page.limit};
     bc_db_enter(question->db);
     question_result_t result = question_list_of(question->db, &caller->user, page.has_behind ? &page.behind : NULL,
                                                 (int)page.limit + 1, list_row, &list);

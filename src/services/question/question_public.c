@@ -13,21 +13,10 @@
 
 /* --- a book's answers --- */
 
-typedef struct {
-    json_t *items;
-    int64_t limit;
-    bool more;
-    question_place_t last;
-} answers_t;
-
 static bool take_answer(void *context, const question_row_t *row) {
-    answers_t *answers = context;
-    if (json_array_size(answers->items) == (size_t)answers->limit) {
-        answers->more = true;
-        return true;
-    }
-    answers->last = (question_place_t){.at_ms = row->answered_ms, .id = row->id};
-    return json_array_append_new(answers->items, question_json_published(row)) == 0;
+    question_rows_t *answers = context;
+    return !question_rows_take(answers, row->answered_ms, &row->id) ||
+           json_array_append_new(answers->items, question_json_published(row)) == 0;
 }
 
 static bool path_book(const bc_request_t *request, bc_reply_t *reply, int64_t *book) {
@@ -52,7 +41,7 @@ void question_handle_published(bc_request_t *request, bc_reply_t *reply, void *c
     if (!path_book(request, reply, &book)) return;
     (void)snprintf(name, sizeof(name), "answers %lld", (long long)book); /* fits */
     if (!question_read_page(question, request, reply, name, &page)) return;
-    answers_t answers = {.items = json_array(), .limit = page.limit};
+    question_rows_t answers = {.items = json_array(), .limit = page.limit};
     bc_db_enter(question->db);
     question_result_t result = question_published(question->db, book, page.has_behind ? &page.behind : NULL,
                                                   (int)page.limit + 1, take_answer, &answers);

@@ -104,6 +104,12 @@ bool question_read_page(const question_t *question, const bc_request_t *request,
     return true;
 }
 
+bool question_rows_take(question_rows_t *rows, int64_t at_ms, const cart_id_t *id) {
+    rows->more = json_array_size(rows->items) == (size_t)rows->limit;
+    if (!rows->more) rows->last = (question_place_t){.at_ms = at_ms, .id = *id};
+    return !rows->more;
+}
+
 json_t *question_page_json(const question_t *question, const char *name, json_t *items, bool more,
                            const question_place_t *last) {
     uint8_t place[8 + CART_ID_BYTES];

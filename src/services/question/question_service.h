@@ -96,6 +96,16 @@ typedef struct {
 } question_page_t;
 bool question_read_page(const question_t *question, const bc_request_t *request, bc_reply_t *reply, const char *name,
                         question_page_t *page);
+/* The rows of a page as a list shows them, gathered one by one: `more` when one came behind the last that fits. */
+typedef struct {
+    json_t *items; /* owned, until question_page_json takes it */
+    int64_t limit;
+    int64_t now_ms; /* the queue's only */
+    bool more;
+    question_place_t last;
+} question_rows_t;
+/* Whether there is room for the row, whose place is then the last one. */
+bool question_rows_take(question_rows_t *rows, int64_t at_ms, const cart_id_t *id);
 /* {"items","next_cursor"}: takes `items`, of which there may be one more than page->limit; `last` is the place of the last that is shown.
  * NULL without memory. */
 json_t *question_page_json(const question_t *question, const char *name, json_t *items, bool more,
