@@ -37,6 +37,7 @@ provider_result_t payment_provider_cancel(payment_provider_t *provider, const ch
                                           provider_payment_t *payment) {
     provider_payment_t ended;
     if (bc_fault("provider.cancel")) return note(provider, "cancel", PROVIDER_AWAY);
+    if (bc_fault("provider.cancel-unknown")) return PROVIDER_MISSING;
     provider_result_t result = provider->ops->cancel(provider, id, limit, &ended);
     if (bc_fault("provider.cancel-told")) result = PROVIDER_AWAY;
     if (result == PROVIDER_OK) *payment = ended;

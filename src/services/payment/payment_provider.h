@@ -4,7 +4,8 @@
  * Two implementations: sandbox (payment_sandbox*.c) and Stripe (payment_stripe*.c); payment_provider_open chooses by BOOKCART_PAYMENTS.
  * The domain calls the functions below, never an `ops` itself: payment_provider.c passes a fault point before each call
  * ("provider.create=fail": the provider heard nothing; "=kill": we died before) and behind it ("provider.create-told=fail": it
- * heard, its answer was lost; "=kill": we died before we stored anything).
+ * heard, its answer was lost; "=kill": we died before we stored anything). "provider.cancel-unknown=fail": it says that it knows no such
+ * payment, and is wrong: the only way to money that comes when an order is over.
  *
  * Invariants
  * 1. Every call may come from any thread, several at once, and ends within `limit->timeout_ms`, retries included, or soon after
