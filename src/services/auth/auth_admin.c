@@ -224,31 +224,20 @@ int auth_keys_rotate(const bc_config_t *config) {
     return run_command(config, "/internal/keys/rotate", NULL, rotate_directly, NULL, NULL);
 }
 
-/* `then` NULL: it is opened, and so migrated. */
-static int with_database(const bc_config_t *config, bool (*then)(bc_db_t *db)) {
-    char path[4096];
-    bc_db_t *db = NULL;
-    if (!bc_random_init() || !bc_config_path(config, "auth.db", path, sizeof(path))) return 1;
-    int lock = bc_service_lock(config, "auth", true);
-    if (lock < 0) return 1;
-    bool good = bc_db_open(path, auth_migrations, &db) == BC_DB_OK;
-    if (good && then != NULL) good = then(db);
-    bc_db_close(db);
-    (void)close(lock);
-    return good ? 0 : 1;
+/* --- the store --- */
+
+/* Who was signed in at the time of the backup is not any more. */
+static void end_the_past(bc_db_t *db) {
+    auth_store_revoke_all(db, bc_time_ms());
 }
+
+const bc_store_t auth_stored = {
+    .service = "auth", .file = "auth.db", .migrations = auth_migrations, .restored = end_the_past};
 
 int auth_service_migrate(const bc_config_t *config) {
-    return with_database(config, NULL);
-}
-
-static bool end_the_past(bc_db_t *db) {
-    if (bc_db_begin(db) != BC_DB_OK) return false;
-    auth_store_revoke_all(db, bc_time_ms());
-    bc_outbox_renew(db);
-    return bc_db_commit(db) == BC_DB_OK;
+    return bc_store_migrate(&auth_stored, config);
 }
 
 int auth_service_restored(const bc_config_t *config) {
-    return with_database(config, end_the_past);
+    return bc_store_restored(&auth_stored, config);
 }

@@ -2,7 +2,6 @@
 #include "services/auth/auth.h"
 #include "services/auth/auth_service.h"
 
-#include "platform/bc_files.h"
 #include "platform/bc_log.h"
 #include "platform/bc_random.h"
 #include "platform/bc_time.h"
@@ -78,7 +77,7 @@ static bool read_feed(void *context, uint64_t after, int limit, json_t *items, u
 }
 
 bool auth_open(const bc_config_t *config, const char *service_key, const volatile bool *stopping, auth_t **auth) {
-    char path[BC_FILES_PATH_MAX], generation[24];
+    char generation[24];
     auth_t *made = calloc(1, sizeof(*made));
     if (made == NULL) return false;
     made->config = config;
@@ -92,8 +91,7 @@ bool auth_open(const bc_config_t *config, const char *service_key, const volatil
     /* A new one at every start: readers then take the whole list, which is minutes of revocations, and whoever restored an older
      * store needs to tell nobody. */
     bc_random_text(12, generation, sizeof(generation));
-    if (bc_config_path(config, "auth.db", path, sizeof(path)) &&
-        bc_db_open(path, auth_migrations, &made->db) == BC_DB_OK && auth_guest_key_load(made) &&
+    if ((made->db = bc_store_open(&auth_stored, config)) != NULL && auth_guest_key_load(made) &&
         (made->issuer = bc_token_issuer_create(config)) != NULL &&
         (made->passwords = auth_passwords_create(config)) != NULL &&
         (made->limits = auth_limits_create(bc_config_flag(config, BC_RATE_LIMITS))) != NULL &&

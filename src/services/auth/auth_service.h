@@ -8,6 +8,7 @@
 #include "platform/bc_images.h"
 #include "platform/bc_mail.h"
 #include "platform/bc_service.h"
+#include "platform/bc_store.h"
 #include "services/auth/auth_limits.h"
 #include "services/auth/auth_password.h"
 #include "services/auth/auth_store.h"
@@ -132,6 +133,7 @@ void auth_keeper_stop(auth_t *auth);
 void auth_keeper_wake(auth_t *auth);
 
 /* auth_admin.c */
+extern const bc_store_t auth_stored;
 typedef enum {
     AUTH_ADMIN_DONE,
     AUTH_ADMIN_BAD_EMAIL,

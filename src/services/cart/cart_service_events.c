@@ -8,9 +8,9 @@
  */
 #include "services/cart/cart_service_state.h"
 
-#include "platform/bc_files.h"
 #include "platform/bc_log.h"
 #include "platform/bc_service.h"
+#include "platform/bc_store.h"
 #include "platform/bc_time.h"
 
 #include <assert.h>
@@ -99,12 +99,7 @@ static const struct {
     [SOURCE_AUTH] = {"auth", "auth_events", BC_AUTH_INTERNAL, auth_handlers},
 };
 
-static bc_db_t *open_db(const bc_config_t *config) {
-    char path[BC_FILES_PATH_MAX];
-    bc_db_t *db = NULL;
-    if (!bc_config_path(config, "cart-events.db", path, sizeof(path))) return NULL;
-    return bc_db_open(path, migrations, &db) == BC_DB_OK ? db : NULL;
-}
+static const bc_store_t stored = {.service = "cart", .file = "cart-events.db", .migrations = migrations};
 
 static int64_t tidy(bc_task_t *task, void *context) {
     cart_service_t *service = context;
@@ -116,7 +111,7 @@ static int64_t tidy(bc_task_t *task, void *context) {
 }
 
 bool cart_service_events_start(cart_service_t *service) {
-    service->events_db = open_db(service->config);
+    service->events_db = bc_store_open(&stored, service->config);
     if (service->events_db == NULL) return false;
     service->events_tidier = bc_task_create("tidy", tidy, service);
     if (service->events_tidier == NULL) return false;
@@ -150,7 +145,7 @@ void cart_service_events_end(cart_service_t *service) {
 bool cart_service_events_migrate(const bc_config_t *config) {
     int lock = bc_service_lock(config, "cart", false);
     if (lock < 0) return true; /* the service runs and did it when it started */
-    bc_db_t *db = open_db(config);
+    bc_db_t *db = bc_store_open(&stored, config);
     bc_db_close(db);
     (void)close(lock); /* releases the lock */
     return db != NULL;

@@ -23,14 +23,20 @@
 
 enum { keeper_pause_ms = 3600 * 1000 };
 
-static library_store_t *open_store(const bc_config_t *config) {
-    char path[BC_FILES_PATH_MAX];
-    if (!bc_config_path(config, "library.db", path, sizeof(path))) {
-        bc_log(BC_LOG_ERROR, "path-too-long", bc_f_text("file", "library.db"));
-        return NULL;
-    }
-    return library_store_open(path, bc_config_text(config, BC_SEARCH));
+/* What opening a store does is what a migrated file needs: its keys are drawn, the search engine is filled. */
+static bool complete(const bc_config_t *config, bc_db_t *db) {
+    library_store_t *store = library_store_open(db, bc_config_text(config, BC_SEARCH));
+    library_store_close(store);
+    return store != NULL;
 }
+
+const bc_store_t library_stored = {
+    .service = "library",
+    .file = "library.db",
+    .migrations = library_migrations,
+    .complete = complete,
+    .restored = library_store_renew,
+};
 
 /* A shop without its sample is still a shop: what goes wrong is logged. */
 static void import_sample(const bc_config_t *config, library_store_t *store) {
@@ -60,6 +66,7 @@ static void close_library(void *context) {
     library_shelf_destroy(library->shelf);
     json_decref(library->countries);
     library_store_close(library->store);
+    bc_db_close(library->db);
     free(library);
 }
 
@@ -118,7 +125,8 @@ static bool open_library(const bc_service_tools_t *tools, void **context) {
     if (library == NULL) return false;
     library->config = tools->config;
     library->service_key = tools->service_key;
-    library->store = open_store(tools->config);
+    library->db = bc_store_open(&library_stored, tools->config);
+    if (library->db != NULL) library->store = library_store_open(library->db, bc_config_text(tools->config, BC_SEARCH));
     if (library->store != NULL) {
         import_sample(tools->config, library->store);
         library->shelf =
@@ -182,24 +190,11 @@ int library_service_main(const bc_config_t *config) {
 }
 
 int library_service_migrate(const bc_config_t *config) {
-    if (!bc_random_init()) return 1;
-    int lock = bc_service_lock(config, "library", true);
-    if (lock < 0) return 1;
-    library_store_t *store = open_store(config);
-    library_store_close(store);
-    (void)close(lock); /* releases the lock */
-    return store == NULL ? 1 : 0;
+    return bc_store_migrate(&library_stored, config);
 }
 
 int library_service_restored(const bc_config_t *config) {
-    if (!bc_random_init()) return 1;
-    int lock = bc_service_lock(config, "library", true);
-    if (lock < 0) return 1;
-    library_store_t *store = open_store(config);
-    bool good = store != NULL && library_store_renew(store) == LIBRARY_OK;
-    library_store_close(store);
-    (void)close(lock); /* releases the lock */
-    return good ? 0 : 1;
+    return bc_store_restored(&library_stored, config);
 }
 
 /* --- the import command --- */
@@ -208,12 +203,14 @@ enum { ask_timeout_ms = 2000, batch_timeout_ms = 30000, batch_tries = 3, reach_t
 
 typedef struct {
     bc_client_t *client;    /* owned; NULL: the service is down */
-    library_store_t *store; /* owned; NULL: the service runs */
-    int lock;               /* with store */
+    bc_db_t *db;            /* owned; NULL: the service runs */
+    library_store_t *store; /* owned, of db */
+    int lock;               /* with db */
 } reach_t;
 
 static void leave(reach_t *reach) {
     library_store_close(reach->store);
+    bc_db_close(reach->db);
     bc_client_destroy(reach->client);
     if (reach->lock >= 0) (void)close(reach->lock); /* releases the lock, last */
 }
@@ -246,7 +243,8 @@ static bool reach_library(const bc_config_t *config, reach_t *reach) {
         reach->client = NULL;
         reach->lock = bc_service_lock(config, "library", false);
         if (reach->lock >= 0) {
-            reach->store = open_store(config);
+            reach->db = bc_store_open(&library_stored, config);
+            if (reach->db != NULL) reach->store = library_store_open(reach->db, bc_config_text(config, BC_SEARCH));
             return reach->store != NULL;
         }
         if (errno != EWOULDBLOCK) return false;

@@ -9,6 +9,7 @@
 #include "platform/bc_images.h"
 #include "platform/bc_revoked.h"
 #include "platform/bc_service.h"
+#include "platform/bc_store.h"
 #include "services/library/library.h"
 #include "services/library/library_job.h"
 #include "services/library/library_shelf.h"
@@ -16,6 +17,7 @@
 
 typedef struct {
     const bc_config_t *config; /* borrowed for the service's life */
+    bc_db_t *db;               /* owned */
     library_store_t *store;    /* owned */
     library_shelf_t *shelf;    /* owned */
     json_t *countries;         /* owned: where the shop sends to, in order */
@@ -29,6 +31,9 @@ typedef struct {
     const char *service_key;   /* borrowed for the service's life */
     bc_revoked_t *revoked;     /* owned */
 } library_t;
+
+/* library_service.c */
+extern const bc_store_t library_stored;
 
 /* library_routes.c */
 extern const bc_route_t library_routes[];

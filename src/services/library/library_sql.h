@@ -11,8 +11,6 @@
 /* books.year of a book without one: sorts below every year. Stored: only another migration may change it. */
 #define LIBRARY_YEAR_UNKNOWN (-100000)
 
-extern const bc_migration_t library_migrations[];
-
 /* Which table a list begins with: the narrowest filter that was given. */
 typedef enum {
     LIBRARY_LIST_ALL,

@@ -17,7 +17,7 @@
 enum { digest_bytes = 16 };
 
 struct library_store {
-    bc_db_t *db;              /* owned */
+    bc_db_t *db;              /* borrowed */
     library_search_t *search; /* owned */
     char generation[library_generation_chars + 1];
     uint8_t cursor_key[library_cursor_key_bytes];
@@ -67,10 +67,11 @@ static bool load_meta(library_store_t *store) {
 
 static bool fill_search(library_store_t *store);
 
-library_store_t *library_store_open(const char *path, const char *search) {
+library_store_t *library_store_open(bc_db_t *db, const char *search) {
     library_store_t *store = calloc(1, sizeof(*store));
     if (store == NULL) return NULL;
-    bool good = bc_db_open(path, library_migrations, &store->db) == BC_DB_OK && load_meta(store);
+    store->db = db;
+    bool good = load_meta(store);
     if (good) store->search = library_search_open(search, store->db);
     if (good && store->search != NULL && fill_search(store) && library_events_announce(store)) {
         return store;
@@ -82,7 +83,6 @@ library_store_t *library_store_open(const char *path, const char *search) {
 void library_store_close(library_store_t *store) {
     if (store == NULL) return;
     library_search_close(store->search);
-    bc_db_close(store->db);
     free(store);
 }
 
@@ -90,11 +90,8 @@ bool library_store_is_open(library_store_t *store) {
     return bc_db_is_open(store->db);
 }
 
-library_result_t library_store_renew(library_store_t *store) {
-    if (bc_db_begin(store->db) != BC_DB_OK) return LIBRARY_FAILED;
-    (void)bc_run(bc_db_prepare(store->db, LIBRARY_SQL_META_RENEW)); /* errors stick */
-    bc_outbox_renew(store->db);
-    return bc_db_commit(store->db) == BC_DB_OK ? LIBRARY_OK : LIBRARY_FAILED;
+void library_store_renew(bc_db_t *db) {
+    (void)bc_run(bc_db_prepare(db, LIBRARY_SQL_META_RENEW));
 }
 
 bc_db_t *library_store_db(library_store_t *store) {

@@ -70,13 +70,16 @@ typedef struct {
 /* false stops the reading. Runs while the database is entered: no call back into the store. */
 typedef bool (*library_row_fn)(void *context, const library_row_t *row);
 
-/* Opens, migrates, draws generation and cursor key for a new file, and fills a search engine (BOOKCART_SEARCH) that does not hold all
- * books. NULL after a log line. The caller holds the service's lock and closes the store. */
-library_store_t *library_store_open(const char *path, const char *search);
+extern const bc_migration_t library_migrations[];
+
+/* The books of a file that was opened with library_migrations: draws generation and cursor key for a new one, and fills a search engine
+ * (BOOKCART_SEARCH) that does not hold all books. NULL after a log line. `db` is borrowed until the store is closed. */
+library_store_t *library_store_open(bc_db_t *db, const char *search);
 void library_store_close(library_store_t *store); /* NULL is fine */
 bool library_store_is_open(library_store_t *store);
-/* The file was restored: the generations of catalogue and log are drawn anew when it is opened next. */
-library_result_t library_store_renew(library_store_t *store);
+/* Inside a transaction, no store open on the file: it was restored. The catalogue's generation is drawn anew when it is opened next.
+ * Errors stick. */
+void library_store_renew(bc_db_t *db);
 /* For the outbox and its transactions; borrowed. */
 bc_db_t *library_store_db(library_store_t *store);
 

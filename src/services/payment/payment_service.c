@@ -1,23 +1,12 @@
 /* The service's life: opens payment.db under the lock that bc_service holds, serves, closes. */
 #include "services/payment/payment_service.h"
 
-#include "platform/bc_files.h"
-#include "platform/bc_log.h"
-#include "platform/bc_random.h"
+#include "platform/bc_store.h"
 #include "services/payment/payment.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
-static bc_db_t *open_db(const bc_config_t *config) {
-    char path[BC_FILES_PATH_MAX];
-    bc_db_t *db = NULL;
-    if (!bc_config_path(config, "payment.db", path, sizeof(path))) {
-        bc_log(BC_LOG_ERROR, "path-too-long", bc_f_text("file", "payment.db"));
-        return NULL;
-    }
-    return bc_db_open(path, payment_migrations, &db) == BC_DB_OK ? db : NULL;
-}
+static const bc_store_t stored = {.service = "payment", .file = "payment.db", .migrations = payment_migrations};
 
 /* In the order that nobody uses what is gone: threads first, then what they write to. */
 static void close_payment(void *context) {
@@ -71,7 +60,7 @@ static bool open_payment(const bc_service_tools_t *tools, void **context) {
     payment->config = tools->config;
     payment->service_key = tools->service_key;
     payment->stopping = tools->stopping;
-    payment->db = open_db(tools->config);
+    payment->db = bc_store_open(&stored, tools->config);
     if (payment->db != NULL) payment->outbox = bc_outbox_create("payment", payment->db);
     if (payment->outbox != NULL) payment->revoked = bc_revoked_create(tools->config, tools->service_key);
     if (payment->revoked != NULL) payment->provider = payment_provider_open(tools->config);
@@ -129,26 +118,9 @@ int payment_service_main(const bc_config_t *config) {
 }
 
 int payment_service_migrate(const bc_config_t *config) {
-    if (!bc_random_init()) return 1;
-    int lock = bc_service_lock(config, "payment", true);
-    if (lock < 0) return 1;
-    bc_db_t *db = open_db(config);
-    bc_db_close(db);
-    (void)close(lock); /* releases the lock */
-    return db == NULL ? 1 : 0;
+    return bc_store_migrate(&stored, config);
 }
 
 int payment_service_restored(const bc_config_t *config) {
-    if (!bc_random_init()) return 1;
-    int lock = bc_service_lock(config, "payment", true);
-    if (lock < 0) return 1;
-    bc_db_t *db = open_db(config);
-    bool good = db != NULL && bc_db_begin(db) == BC_DB_OK;
-    if (good) {
-        bc_outbox_renew(db);
-        good = bc_db_commit(db) == BC_DB_OK;
-    }
-    bc_db_close(db);
-    (void)close(lock); /* releases the lock */
-    return good ? 0 : 1;
+    return bc_store_restored(&stored, config);
 }

@@ -1,27 +1,16 @@
 /* The service's life: opens question.db under the lock that bc_service holds, serves, closes. */
 #include "services/question/question_service.h"
 
-#include "platform/bc_files.h"
-#include "platform/bc_log.h"
 #include "platform/bc_once.h"
-#include "platform/bc_random.h"
+#include "platform/bc_store.h"
 #include "platform/bc_time.h"
 #include "services/question/question.h"
 
 #include <stdlib.h>
-#include <unistd.h>
 
 enum { keeper_pause_ms = 3600 * 1000 };
 
-static bc_db_t *open_db(const bc_config_t *config) {
-    char path[BC_FILES_PATH_MAX];
-    bc_db_t *db = NULL;
-    if (!bc_config_path(config, "question.db", path, sizeof(path))) {
-        bc_log(BC_LOG_ERROR, "path-too-long", bc_f_text("file", "question.db"));
-        return NULL;
-    }
-    return bc_db_open(path, question_migrations, &db) == BC_DB_OK ? db : NULL;
-}
+static const bc_store_t stored = {.service = "question", .file = "question.db", .migrations = question_migrations};
 
 static void close_question(void *context) {
     question_t *question = context;
@@ -68,7 +57,7 @@ static bool open_question(const bc_service_tools_t *tools, void **context) {
     question->config = tools->config;
     question->service_key = tools->service_key;
     question->stopping = tools->stopping;
-    question->db = open_db(tools->config);
+    question->db = bc_store_open(&stored, tools->config);
     if (question->db == NULL || !start_parts(question, tools)) {
         close_question(question);
         return false;
@@ -118,26 +107,9 @@ int question_service_main(const bc_config_t *config) {
 }
 
 int question_service_migrate(const bc_config_t *config) {
-    if (!bc_random_init()) return 1;
-    int lock = bc_service_lock(config, "question", true);
-    if (lock < 0) return 1;
-    bc_db_t *db = open_db(config);
-    bc_db_close(db);
-    (void)close(lock); /* releases the lock */
-    return db == NULL ? 1 : 0;
+    return bc_store_migrate(&stored, config);
 }
 
 int question_service_restored(const bc_config_t *config) {
-    if (!bc_random_init()) return 1;
-    int lock = bc_service_lock(config, "question", true);
-    if (lock < 0) return 1;
-    bc_db_t *db = open_db(config);
-    bool good = db != NULL && bc_db_begin(db) == BC_DB_OK;
-    if (good) {
-        bc_outbox_renew(db);
-        good = bc_db_commit(db) == BC_DB_OK;
-    }
-    bc_db_close(db);
-    (void)close(lock); /* releases the lock */
-    return good ? 0 : 1;
+    return bc_store_restored(&stored, config);
 }

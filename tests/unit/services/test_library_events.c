@@ -16,11 +16,14 @@
 #include <cmocka.h>
 
 static char path[64];
+static bc_db_t *database;
 static library_store_t *store;
 
 static void reopen(void) {
     library_store_close(store);
-    store = library_store_open(path, "fts5:");
+    bc_db_close(database);
+    assert_int_equal(bc_db_open(path, library_migrations, &database), BC_DB_OK);
+    store = library_store_open(database, "fts5:");
     assert_non_null(store);
 }
 
@@ -30,6 +33,7 @@ static int setup(void **state) {
     int fd = mkstemp(path);
     if (fd < 0 || close(fd) != 0 || unlink(path) != 0 || !bc_random_init()) return -1;
     store = NULL;
+    database = NULL;
     reopen();
     return 0;
 }
@@ -37,6 +41,7 @@ static int setup(void **state) {
 static int teardown(void **state) {
     (void)state;
     library_store_close(store);
+    bc_db_close(database);
     return unlink(path);
 }
 

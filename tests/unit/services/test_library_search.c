@@ -18,6 +18,7 @@
 #include <cmocka.h>
 
 static char path[64];
+static bc_db_t *database;
 static library_store_t *store;
 static library_search_t *search;
 
@@ -49,9 +50,15 @@ static bool ignore(void *context, const library_row_t *row) {
 }
 
 static void open_store(void) {
-    store = library_store_open(path, "fts5:");
+    assert_int_equal(bc_db_open(path, library_migrations, &database), BC_DB_OK);
+    store = library_store_open(database, "fts5:");
     assert_non_null(store);
     search = library_store_search(store);
+}
+
+static void close_store(void) {
+    library_store_close(store);
+    bc_db_close(database);
 }
 
 static int setup(void **state) {
@@ -73,7 +80,7 @@ static int setup(void **state) {
 
 static int teardown(void **state) {
     (void)state;
-    library_store_close(store);
+    close_store();
     char other[80];
     static const char *const tails[] = {"", "-wal", "-shm"};
     for (size_t i = 0; i < 3; i++) {
@@ -166,7 +173,7 @@ static void follows_every_change_in_its_transaction(void **state) {
     assert_int_equal(library_store_change(store, 2, 2000, hide, ignore, NULL), LIBRARY_OK);
     assert_string_equal(find("persuasion"), "");
     assert_string_equal(find("persausion"), ""); /* a word of no book corrects nothing */
-    library_store_close(store);
+    close_store();
     open_store();
     assert_string_equal(find("prejudice"), "1");
 }
@@ -177,7 +184,7 @@ static void an_index_that_is_gone_is_made_again(void **state) {
     assert_int_equal(bc_db_begin(db), BC_DB_OK);
     assert_int_equal(bc_run(bc_db_prepare(db, "UPDATE search_layout SET layout = 0")), BC_DB_DONE);
     assert_int_equal(bc_db_commit(db), BC_DB_OK);
-    library_store_close(store);
+    close_store();
     open_store();
     assert_true(library_search_is_whole(search));
     assert_string_equal(find("emma"), "2 4 5");

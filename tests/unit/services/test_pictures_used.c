@@ -81,7 +81,8 @@ static seen_t look(int64_t id) {
 }
 
 static void open_library(void) {
-    store = library_store_open(path, "fts5:");
+    assert_int_equal(bc_db_open(path, library_migrations, &db), BC_DB_OK);
+    store = library_store_open(db, "fts5:");
     assert_non_null(store);
 }
 
