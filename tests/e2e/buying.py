@@ -1,5 +1,6 @@
 """Buying, step by step: what tests of payment share."""
 
+import contextlib
 import sqlite3
 import uuid
 
@@ -90,6 +91,25 @@ def refund(admin: Caller, id: str, headers: dict | None = None, restock: list | 
 
 def money(amount: int) -> dict:
     return {"amount": amount, "currency": "EUR"}
+
+
+HOUR_MS = 3600 * 1000
+DAY_MS = 24 * HOUR_MS
+AGED = {
+    "payment.db": {"orders": ["created_ms", "expires_ms", "ended_ms", "check_ms"], "refunds": ["created_ms", "check_ms"]},
+    "sandbox.db": {"payments": ["created_ms"], "refunds": ["created_ms"], "request_keys": ["created_ms"]},
+}
+
+
+def grow_older(shop, by_ms: int) -> None:
+    """Moves the past of a stopped shop, and of its sandbox, so far back: what happened an hour ago happened days ago."""
+    assert shop.process.poll() is not None
+    for name, tables in AGED.items():
+        if not (shop.data / name).exists():
+            continue
+        with contextlib.closing(sqlite3.connect(shop.data / name, isolation_level=None)) as store:
+            for table, columns in tables.items():
+                store.execute(f"UPDATE {table} SET " + ", ".join(f"{c} = {c} - {by_ms}" for c in columns))
 
 
 DIGITS = "0123456789abcdefghjkmnpqrstvwxyz"

@@ -11,6 +11,9 @@ import urllib.parse
 import uuid
 
 
+KEYS_KEPT_MS = 24 * 3600 * 1000
+
+
 class Stripe:
     def __init__(self, secret: str):
         self.secret = secret
@@ -150,6 +153,21 @@ class Stripe:
             payment = self.payments[id]
             assert payment["status"] == "requires_payment_method", payment["status"]
             payment.update(status="succeeded", amount_received=payment["amount"], last_payment_error=None)
+
+    def send_back(self, id: str) -> None:
+        """The bank returns the refunds of a payment."""
+        with self.lock:
+            for refund in self.refunds.values():
+                if refund["payment_intent"] == id:
+                    refund["status"] = "failed"
+
+    def grow_older(self, by_ms: int) -> None:
+        """All that is there was made so much earlier; keys that are older than a day are forgotten."""
+        with self.lock:
+            for made in (*self.payments.values(), *self.refunds.values()):
+                made["created"] -= by_ms // 1000
+            if by_ms >= KEYS_KEPT_MS:
+                self.answers.clear()
 
     def decline(self, id: str, code: str) -> None:
         with self.lock:

@@ -1,13 +1,19 @@
 """Money that comes when its order is over, which the shop rules out as far as it can: it lets go of an order only when the provider has said
 that nothing can come. Here the provider is wrong about that (point provider.cancel-unknown), and the customer pays. Both ends: the copies are
-still there, then he gets them; they are sold, then he gets his money back and a mail that says why."""
+still there, then he gets them; they are sold, then he gets his money back and a mail that says why. And money that comes back: the bank
+returns a refund after days, and nobody is told."""
+
+import contextlib
+import sqlite3
 
 import mailbox
 import pytest
 
 import api
 from api import Caller, lines
-from buying import buy, check_books, confirm, money, order, place, refund, stock, wait_order, wait_stock
+from buying import (
+    DAY_MS, buy, check_books, confirm, grow_older, money, order, place, refund, stock, wait_order, wait_stock,
+)  # fmt: skip
 from shop import wait_for
 
 SCARCE, PLENTIFUL = 8, 10  # one copy; five hundred
@@ -91,3 +97,28 @@ def test_money_for_copies_that_are_sold_goes_back(late):
     assert refund(admin, id, amount=money(1)).status_code == 409
     assert admin.get(f"/admin/orders/{bought['id']}").json()["state"] == "paid"
     check_books(shop)
+
+
+def test_a_refund_that_the_bank_sent_back_is_missed_by_nobody(late):
+    shop, admin, _ = late
+    buyer = api.guest(shop.url)
+    came_back, stayed = buy(buyer, 11), buy(buyer, 12)
+    for bought in (came_back, stayed):
+        assert refund(admin, bought["id"]).json()["state"] == "succeeded"
+    shop.stop()
+    grow_older(shop, 2 * DAY_MS)  # the sweeps have read past these refunds long ago
+    with contextlib.closing(sqlite3.connect(shop.data / "sandbox.db", isolation_level=None)) as sandbox:
+        payment = (came_back["payment"]["id"],)
+        assert sandbox.execute("UPDATE refunds SET state = 2 WHERE payment = ?", payment).rowcount == 1
+        sandbox.execute("UPDATE payments SET refunded = 0 WHERE id = ?", payment)
+    shop.settings["BOOKCART_SANDBOX_WEBHOOKS"] = "lost"
+    shop.start()
+    wait_for(lambda: order(buyer, came_back["id"])["refunded"] == money(0), "the returned refund to be found")
+    shown = order(buyer, came_back["id"])
+    assert shown["state"] == "paid" and [r["state"] for r in shown["refunds"]] == ["failed"]
+    assert order(buyer, stayed["id"])["refunded"] == stayed["total"]
+    # The money is the customer's still: it can be given back anew.
+    anew = refund(admin, came_back["id"], amount=came_back["total"])
+    assert anew.status_code == 201 and anew.json()["state"] == "succeeded", anew.text
+    check_books(shop)
+    buyer.close()

@@ -6,7 +6,9 @@ import pytest
 
 import api
 from api import Caller, assert_problem
-from buying import check_books, checkout, confirm, order, order_form, place, refund, stock, wait_order, wait_stock
+from buying import (
+    DAY_MS, check_books, checkout, confirm, grow_older, money, order, order_form, place, refund, stock, wait_order, wait_stock,
+)  # fmt: skip
 from shop import Shop, wait_for
 from stripe_double import Stripe
 
@@ -179,3 +181,21 @@ def test_secrets_are_rotated_without_a_gap(stripe, buyer):
             assert tell(buyer, stripe.event(payment, "payment_intent.created")).status_code == status
     finally:
         stripe.secret = NEW_SECRET
+
+
+def test_a_refund_that_failed_after_days_is_found_without_its_webhook(stripe_shop, stripe, buyer, admin):
+    paid = []
+    for book in (114, 115):
+        buyer.add(book)
+        placed = place(buyer)
+        stripe.pay(placed["payment"]["id"])
+        paid.append(wait_order(buyer, placed["order"]["id"], "paid"))
+        assert refund(admin, paid[-1]["id"]).json()["state"] == "succeeded"
+    stripe_shop.stop()
+    grow_older(stripe_shop, 2 * DAY_MS)
+    stripe.grow_older(2 * DAY_MS)
+    stripe.send_back(paid[0]["payment"]["id"])
+    stripe_shop.start()
+    wait_for(lambda: order(buyer, paid[0]["id"])["refunded"] == money(0), "the failed refund to be found")
+    assert [r["state"] for r in order(buyer, paid[0]["id"])["refunds"]] == ["failed"]
+    assert order(buyer, paid[1]["id"])["refunded"] == paid[1]["total"]

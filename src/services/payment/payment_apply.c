@@ -193,7 +193,7 @@ static bool put_foreign(bc_db_t *db, const order_t *order, const provider_refund
                        .state = shown->state,
                        .amount_minor = shown->amount_minor,
                        .created_ms = shown->created_ms,
-                       .check_ms = now_ms};
+                       .check_ms = shown->state == PROVIDER_REFUND_SUCCEEDED ? now_ms + REFUND_WATCH_EVERY_MS : now_ms};
     cart_id_format(PAYMENT_PREFIX_ORDER, &order->id, refund.order);
     memcpy(refund.payment, shown->payment, sizeof(refund.payment));
     memcpy(refund.provider_id, shown->id, sizeof(refund.provider_id));

@@ -14,6 +14,7 @@
  *   expiry half done                            the order's next check
  *   refund not told, or its answer lost         the refund's next check
  *   refund made at the provider, untold         the next sweep: reconcile × 20
+ *   refund that came back, untold               a day, for 35 days (payment_watch.h)
  *   whatever a restored store lost              the first sweep after its start, from the cut on
  */
 #include "platform/bc_fault.h"
@@ -22,6 +23,7 @@
 #include "platform/bc_once.h"
 #include "platform/bc_time.h"
 #include "services/payment/payment_settle.h"
+#include "services/payment/payment_watch.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -279,6 +281,26 @@ static bool heed_restore(round_t *round) {
     return true;
 }
 
+/* --- refunds that may come back --- */
+
+static bool may_watch(const payment_t *payment) {
+    return payment->watched_ms == 0 || bc_monotonic_ms() - payment->watched_ms >= step_ms(payment, 0);
+}
+
+/* However often the keeper is woken, a batch is asked for once in a while. */
+static void watch(round_t *round) {
+    payment_t *payment = round->payment;
+    if (!may_watch(payment)) return;
+    payment->watched_ms = bc_monotonic_ms();
+    count(round, !payment_watch_round(payment, &round->limit));
+}
+
+/* 0: nothing to watch. */
+static int64_t next_watch(payment_t *payment) {
+    int64_t due_ms = refund_next_watch(payment->db), least_ms = bc_time_ms() + step_ms(payment, 0);
+    return due_ms == 0 || due_ms > least_ms ? due_ms : least_ms;
+}
+
 /* --- the round --- */
 
 static void tidy(payment_t *payment) {
@@ -304,6 +326,7 @@ static int64_t until_next(const round_t *round, bool unswept) {
     bc_db_enter(payment->db);
     int64_t next_ms =
         earlier(earlier(order_next_check(payment->db), refund_next_check(payment->db)), webhook_next(payment->db));
+    next_ms = earlier(next_ms, next_watch(payment));
     bc_db_leave(payment->db);
     int64_t least_ms = round->away > 0 || unswept ? step_ms(payment, 0) : 0,
             most_ms = step_ms(payment, 0) * SWEEP_ROUNDS;
@@ -325,6 +348,7 @@ int64_t payment_keeper_step(bc_task_t *task, void *context) {
     bool due = payment->swept_ms == 0 || now_ms - payment->swept_ms >= step_ms(payment, 0) * SWEEP_ROUNDS;
     bool heeded = !due || !goes_on(&round) || heed_restore(&round);
     if (due && heeded && goes_on(&round)) sweep(&round);
+    if (goes_on(&round)) watch(&round);
     if (payment->tidied_ms == 0 || now_ms - payment->tidied_ms >= TIDY_MS) tidy(payment);
     return until_next(&round, payment->swept_ms == 0);
 }

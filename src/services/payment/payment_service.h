@@ -28,8 +28,9 @@ typedef struct {
     bc_task_t *keeper;      /* payment_keeper.c */
     bc_task_t *announcer;   /* payment_announce.c */
     /* The keeper's own. */
-    int64_t swept_ms;  /* when the provider's lists were read last, by the monotonic clock; 0: never */
-    int64_t tidied_ms; /* the same for what is too old */
+    int64_t swept_ms;   /* when the provider's lists were read last, by the monotonic clock; 0: never */
+    int64_t watched_ms; /* the same for refunds that may come back */
+    int64_t tidied_ms;  /* the same for what is too old */
 } payment_t;
 
 /* payment_routes.c */

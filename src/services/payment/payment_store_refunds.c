@@ -167,17 +167,19 @@ bool refund_move(bc_db_t *db, refund_t *refund, const char *provider_id, provide
     refund_t next = *refund;
     next.state = state;
     (void)snprintf(next.provider_id, sizeof(next.provider_id), "%s", provider_id); /* as long as its source */
+    if (state == PROVIDER_REFUND_SUCCEEDED) next.check_ms = bc_time_ms() + REFUND_WATCH_EVERY_MS;
     *moved = state != refund->state;
     if (!*moved && strcmp(refund->provider_id, provider_id) == 0) return true;
     if (*moved && refund->order[0] != '\0' &&
         move_sums(db, refund->order, set_aside(&next) - set_aside(refund), gone(&next) - gone(refund)) != BC_DB_DONE)
         return false;
-    bc_statement_t *statement =
-        bc_db_prepare(db, "UPDATE refunds SET provider_id = ?2, state = ?3 WHERE id = ?1 AND state = ?4");
+    bc_statement_t *statement = bc_db_prepare(
+        db, "UPDATE refunds SET provider_id = ?2, state = ?3, check_ms = ?5 WHERE id = ?1 AND state = ?4");
     bc_bind_id(statement, 1, &refund->id);
     bc_bind_text(statement, 2, provider_id[0] == '\0' ? NULL : provider_id);
     bc_bind_int(statement, 3, state);
     bc_bind_int(statement, 4, refund->state);
+    bc_bind_int(statement, 5, next.check_ms);
     if (bc_run(statement) != BC_DB_DONE || bc_db_changes(db) != 1) return false;
     *refund = next;
     return true;
@@ -192,13 +194,14 @@ bool refund_set_check(bc_db_t *db, const cart_id_t *id, int64_t check_ms, int64_
     return bc_run(statement) == BC_DB_DONE;
 }
 
-size_t refund_due(bc_db_t *db, int64_t now_ms, refund_t *refunds, size_t limit) {
+static size_t read_due(bc_db_t *db, int state, int64_t now_ms, refund_t *refunds, size_t limit) {
     size_t count = 0;
     bc_statement_t *statement =
         bc_db_prepare(db, "SELECT " REFUND_COLUMNS
-                          "FROM refunds r WHERE r.state = 0 AND r.check_ms <= ?1 ORDER BY r.check_ms LIMIT ?2");
-    bc_bind_int(statement, 1, now_ms);
-    bc_bind_int(statement, 2, (int64_t)limit);
+                          "FROM refunds r WHERE r.state = ?1 AND r.check_ms <= ?2 ORDER BY r.check_ms LIMIT ?3");
+    bc_bind_int(statement, 1, state);
+    bc_bind_int(statement, 2, now_ms);
+    bc_bind_int(statement, 3, (int64_t)limit);
     while (count < limit && bc_step(statement) == BC_DB_ROW) {
         if (refund_read(statement, &refunds[count])) count++;
     }
@@ -206,11 +209,40 @@ size_t refund_due(bc_db_t *db, int64_t now_ms, refund_t *refunds, size_t limit) 
     return count;
 }
 
+size_t refund_due(bc_db_t *db, int64_t now_ms, refund_t *refunds, size_t limit) {
+    return read_due(db, PROVIDER_REFUND_PENDING, now_ms, refunds, limit);
+}
+
+size_t refund_watched(bc_db_t *db, int64_t now_ms, refund_t *refunds, size_t limit) {
+    return read_due(db, PROVIDER_REFUND_SUCCEEDED, now_ms, refunds, limit);
+}
+
+bool refund_watch_later(bc_db_t *db, const char *payments, int64_t check_ms) {
+    bc_statement_t *statement = bc_db_prepare(db, "UPDATE refunds SET check_ms = ?2 WHERE state = 1 AND payment_id IN "
+                                                  "(SELECT j.value ->> '$.payment' FROM " BC_SQL_EACH("?1") " AS j)");
+    bc_bind_text(statement, 1, payments);
+    bc_bind_int(statement, 2, check_ms);
+    return bc_run(statement) == BC_DB_DONE;
+}
+
+bool refund_watch_end(bc_db_t *db, int64_t now_ms) {
+    bc_statement_t *statement =
+        bc_db_prepare(db, "UPDATE refunds SET check_ms = ?1 WHERE state = 1 AND check_ms <= ?2 AND created_ms < ?3");
+    bc_bind_int(statement, 1, REFUND_WATCH_OVER);
+    bc_bind_int(statement, 2, now_ms);
+    bc_bind_int(statement, 3, now_ms - REFUND_WATCH_MS);
+    return bc_run(statement) == BC_DB_DONE;
+}
+
 static int64_t first_number(bc_statement_t *statement) {
     int64_t number = 0;
     if (bc_step(statement) == BC_DB_ROW) number = bc_column_int(statement, 0);
     bc_statement_done(statement);
     return number;
+}
+
+int64_t refund_next_watch(bc_db_t *db) {
+    return first_number(bc_db_prepare(db, "SELECT check_ms FROM refunds WHERE state = 1 ORDER BY check_ms LIMIT 1"));
 }
 
 int64_t refund_next_check(bc_db_t *db) {

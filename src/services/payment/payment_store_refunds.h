@@ -4,6 +4,9 @@
  *            refund_insert (money is set aside on the order)
  *   (none) ───▶ PENDING, not told ──▶ PENDING, told ──▶ SUCCEEDED ──▶ FAILED (the bank sent it back)
  *                    └──────────────────────┴──▶ FAILED (what was set aside is free again)
+ *
+ * check_ms: PENDING: when it is told or asked about next; SUCCEEDED: when it is looked at again (payment_watch.h), REFUND_WATCH_OVER: never;
+ * FAILED: without meaning.
  */
 #ifndef PAYMENT_STORE_REFUNDS_H
 #define PAYMENT_STORE_REFUNDS_H
@@ -17,6 +20,9 @@
 #define REFUND_REASON_MAX     500 /* code points */
 #define REFUND_DIGEST         32
 #define REFUNDS_MAX           100 /* of one order that administrators ask for */
+#define REFUND_WATCH_EVERY_MS (INT64_C(24) * 3600 * 1000)
+#define REFUND_WATCH_MS       (35 * REFUND_WATCH_EVERY_MS) /* banks have thirty days from the posting, which is days later */
+#define REFUND_WATCH_OVER     INT64_MAX
 
 typedef enum {
     REFUND_BY_ADMIN,
@@ -70,6 +76,14 @@ bool refund_move(bc_db_t *db, refund_t *refund, const char *provider_id, provide
 bool refund_set_check(bc_db_t *db, const cart_id_t *id, int64_t check_ms, int64_t tries);
 size_t refund_due(bc_db_t *db, int64_t now_ms, refund_t *refunds, size_t limit);
 int64_t refund_next_check(bc_db_t *db); /* 0: none */
+
+/* Succeeded refunds whose look is due, the longest due first. */
+size_t refund_watched(bc_db_t *db, int64_t now_ms, refund_t *refunds, size_t limit);
+/* The succeeded refunds of `payments`, JSON text [{"payment"}], are looked at next at check_ms. */
+bool refund_watch_later(bc_db_t *db, const char *payments, int64_t check_ms);
+bool refund_watch_end(bc_db_t *db,
+                      int64_t now_ms);  /* what is due and older than REFUND_WATCH_MS is never looked at again */
+int64_t refund_next_watch(bc_db_t *db); /* 0: none */
 
 /* --- webhooks --- */
 

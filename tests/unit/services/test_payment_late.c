@@ -1,8 +1,10 @@
 /*
  * Money that nobody waits for, step by step, on the real store file and the real sandbox: an order that is over is filled after all when its
- * copies are still there, else its money goes back; a second payment of one order goes back; and a payment of nobody is left alone.
+ * copies are still there, else its money goes back; a second payment of one order goes back; and a payment of nobody is left alone. And money
+ * that comes back: a refund that failed after it had succeeded is found when it is looked at again. No webhook arrives in any of these.
  */
 #include "platform/bc_config.h"
+#include "platform/bc_fault.h"
 #include "platform/bc_log.h"
 #include "platform/bc_random.h"
 #include "platform/bc_service.h"
@@ -13,6 +15,7 @@
 #include "services/payment/payment_sandbox.h"
 #include "services/payment/payment_settle.h"
 #include "services/payment/payment_store_stock.h"
+#include "services/payment/payment_watch.h"
 
 #include <ftw.h>
 #include <setjmp.h>
@@ -24,7 +27,7 @@
 
 #include <cmocka.h>
 
-enum { book = 7, copies = 3, price = 1500 };
+enum { book = 7, copies = 3, plentiful = 8, price = 1500 };
 
 static char folder[64];
 static bc_config_t *config;
@@ -45,7 +48,8 @@ static int open_all(void **state) {
     (void)snprintf(folder, sizeof(folder), "/tmp/bookcart-late-XXXXXX");
     if (mkdtemp(folder) == NULL) return -1;
     config = bc_config_create();
-    (void)snprintf(text, sizeof(text), "BOOKCART_DATA = %s\nBOOKCART_SANDBOX_WEBHOOKS = lost\n", folder);
+    (void)snprintf(text, sizeof(text),
+                   "BOOKCART_DATA = %s\nBOOKCART_SANDBOX_WEBHOOKS = lost\nBOOKCART_SANDBOX_SETTLE = 0\n", folder);
     if (config == NULL || !bc_config_read_text(config, "test", text, strlen(text), reason) ||
         !bc_config_finish(config, reason) || !bc_service_folders(config))
         return -1;
@@ -54,7 +58,7 @@ static int open_all(void **state) {
     if (bc_db_open(path, payment_migrations, &payment.db) != BC_DB_OK) return -1;
     payment.provider = payment_provider_open(config);
     if (payment.provider == NULL || bc_db_begin(payment.db) != BC_DB_OK) return -1;
-    bool opened = stock_open(payment.db, book, copies, 1);
+    bool opened = stock_open(payment.db, book, copies, 1) && stock_open(payment.db, plentiful, 100, 1);
     return bc_db_commit(payment.db) == BC_DB_OK && opened ? 0 : -1;
 }
 
@@ -94,10 +98,10 @@ static int64_t count(const char *sql) {
 }
 
 /* An open order of `quantity` copies, with its payment at the provider. */
-static cart_id_t place(int quantity) {
+static cart_id_t place_of(int of, int quantity) {
     char lines[64];
     int64_t now_ms = bc_time_ms();
-    (void)snprintf(lines, sizeof(lines), "[{\"book\":%d,\"quantity\":%d}]", book, quantity);
+    (void)snprintf(lines, sizeof(lines), "[{\"book\":%d,\"quantity\":%d}]", of, quantity);
     order_t order = {.id = bc_random_id(),
                      .user = bc_random_id(),
                      .test = true,
@@ -118,6 +122,10 @@ static cart_id_t place(int quantity) {
     return order.id;
 }
 
+static cart_id_t place(int quantity) {
+    return place_of(book, quantity);
+}
+
 /* The shop lets go of the order; the provider does not hear of it. */
 static void let_go(const cart_id_t *id, order_state_t as) {
     order_t order;
@@ -128,11 +136,15 @@ static void let_go(const cart_id_t *id, order_state_t as) {
     assert_int_equal(bc_db_commit(payment.db), BC_DB_OK);
 }
 
-static void pay(const char *id) {
+static void pay_by(const char *id, const char *method) {
     provider_payment_t paid;
-    assert_int_equal(sandbox_confirm(payment.provider, id, "pm_card_visa", &paid), SANDBOX_OK);
+    assert_int_equal(sandbox_confirm(payment.provider, id, method, &paid), SANDBOX_OK);
     assert_int_equal(payment_settle(&payment, id, &limit), SETTLE_OK);
     assert_int_equal(payment_settle(&payment, id, &limit), SETTLE_OK); /* told twice is told once */
+}
+
+static void pay(const char *id) {
+    pay_by(id, "pm_card_visa");
 }
 
 static void tell_refunds(void) {
@@ -220,6 +232,118 @@ static void a_payment_of_nobody_is_left_alone_until_the_store_was_restored(void 
     assert_int_equal(count("SELECT amount_minor FROM refunds"), price);
 }
 
+/* --- money that comes back --- */
+
+static void change(const char *sql) {
+    assert_int_equal(bc_db_begin(payment.db), BC_DB_OK);
+    assert_int_equal(bc_run(bc_db_prepare(payment.db, sql)), BC_DB_DONE);
+    assert_int_equal(bc_db_commit(payment.db), BC_DB_OK);
+}
+
+static void give_back(const cart_id_t *order, const char *key, int64_t amount_minor) {
+    static const uint8_t digest[REFUND_DIGEST] = {1};
+    char none[] = "[]";
+    refund_t refund;
+    refund_ask_t asked = {.payment = &payment,
+                          .order = *order,
+                          .once_key = key,
+                          .digest = digest,
+                          .amount_minor = amount_minor,
+                          .reason = "damaged",
+                          .restock = none};
+    cart_id_format(PAYMENT_PREFIX_ORDER, order, asked.order_text);
+    assert_int_equal(payment_refund_ask(&asked, &refund), ASK_OK);
+    assert_int_equal(payment_settle_refund(&payment, &refund.id, &limit), SETTLE_OK);
+}
+
+static cart_id_t buy_and_give_back(const char *method) {
+    cart_id_t id = place_of(plentiful, 1);
+    pay_by(read_order(&id).payment, method);
+    give_back(&id, "key", price);
+    assert_int_equal(read_order(&id).refunded_minor, price);
+    return id;
+}
+
+static bool see_failed(void *context, const provider_refund_t *refund) {
+    *(bool *)context = refund->state == PROVIDER_REFUND_FAILED;
+    return true;
+}
+
+static void wait_failed_there(const char *id) {
+    bool failed = false;
+    for (int64_t end = bc_monotonic_ms() + 20000; !failed && bc_monotonic_ms() < end; (void)usleep(1000))
+        assert_int_equal(payment_provider_refunds_of(payment.provider, id, &limit, see_failed, &failed), PROVIDER_OK);
+    assert_true(failed);
+}
+
+static void a_refund_that_came_back_is_found_at_its_next_look(void **state) {
+    (void)state;
+    cart_id_t came_back = buy_and_give_back("pm_card_refundFail"), stayed = buy_and_give_back("pm_card_visa");
+    wait_failed_there(read_order(&came_back).payment);
+    assert_true(payment_watch_round(&payment, &limit)); /* not before its time: a day after it had succeeded */
+    assert_int_equal(count("SELECT COUNT(*) FROM refunds WHERE state = 1"), 2);
+    change("UPDATE refunds SET check_ms = 1");
+    assert_true(payment_watch_round(&payment, &limit));
+    assert_int_equal(count("SELECT COUNT(*) FROM refunds WHERE state = 2"), 1);
+    assert_int_equal(read_order(&came_back).refunded_minor, 0);
+    assert_int_equal(read_order(&came_back).refunding_minor, 0); /* free to be given back in another way */
+    assert_int_equal(read_order(&stayed).refunded_minor, price);
+    assert_int_equal(count("SELECT COUNT(*) FROM refunds WHERE state = 1 AND check_ms <= 1"), 0);
+}
+
+static void a_round_costs_the_same_however_many_there_are(void **state) {
+    enum { statements = 4, more = 4 };
+    (void)state;
+    cart_id_t first = place_of(plentiful, 1);
+    pay(read_order(&first).payment);
+    give_back(&first, "one", 1);
+    give_back(&first, "two", 1); /* two of one payment are one question */
+    for (int i = 2; i < WATCH_BATCH + more; i++) (void)buy_and_give_back("pm_card_visa");
+    change("UPDATE refunds SET check_ms = created_ms");
+    /* The sandbox answers each question with one statement of its own. */
+    const int questions[] = {WATCH_BATCH - 1, more};
+    for (size_t i = 0; i < 2; i++) {
+        bc_db_count_reset();
+        assert_true(payment_watch_round(&payment, &limit));
+        assert_int_equal(bc_db_count(), statements + questions[i]);
+    }
+    assert_int_equal(count("SELECT COUNT(*) FROM refunds WHERE check_ms = created_ms"), 0);
+    bc_db_count_reset();
+    assert_true(payment_watch_round(&payment, &limit));
+    assert_int_equal(bc_db_count(), 1); /* nothing is due */
+}
+
+static void what_is_too_old_is_not_looked_at_any_more(void **state) {
+    char reason[BC_CONFIG_REASON_BYTES];
+    (void)state;
+    (void)buy_and_give_back("pm_card_visa");
+    change("UPDATE refunds SET check_ms = 1, created_ms = created_ms - 36 * 86400000");
+    assert_true(bc_fault_init("provider.refunds-of=fail@*", reason)); /* would be heard of if it were asked */
+    assert_true(payment_watch_round(&payment, &limit));
+    assert_true(bc_fault_init("", reason));
+    assert_int_equal(count("SELECT check_ms FROM refunds"), REFUND_WATCH_OVER);
+}
+
+static void an_away_provider_delays_only_what_it_was_asked(void **state) {
+    char reason[BC_CONFIG_REASON_BYTES];
+    (void)state;
+    (void)buy_and_give_back("pm_card_visa");
+    (void)buy_and_give_back("pm_card_visa");
+    change("UPDATE refunds SET check_ms = 1");
+    assert_true(bc_fault_init("provider.refunds-of=fail", reason)); /* the first of the two */
+    assert_false(payment_watch_round(&payment, &limit));
+    assert_true(bc_fault_init("", reason));
+    int64_t soon_ms = bc_time_ms() + WATCH_AWAY_MS;
+    bc_db_enter(payment.db);
+    bc_statement_t *statement =
+        bc_db_prepare(payment.db, "SELECT SUM(check_ms <= ?1), SUM(check_ms > ?1), MIN(check_ms) > 1 FROM refunds");
+    bc_bind_int(statement, 1, soon_ms);
+    assert_int_equal(bc_step(statement), BC_DB_ROW);
+    for (int i = 0; i < 3; i++) assert_int_equal(bc_column_int(statement, i), 1);
+    bc_statement_done(statement);
+    bc_db_leave(payment.db);
+}
+
 int main(void) {
 #define EACH(test) cmocka_unit_test_setup_teardown(test, open_all, close_all)
     const struct CMUnitTest tests[] = {
@@ -228,6 +352,10 @@ int main(void) {
         EACH(who_cancelled_gets_his_money_back),
         EACH(a_second_payment_of_an_order_goes_back),
         EACH(a_payment_of_nobody_is_left_alone_until_the_store_was_restored),
+        EACH(a_refund_that_came_back_is_found_at_its_next_look),
+        EACH(a_round_costs_the_same_however_many_there_are),
+        EACH(what_is_too_old_is_not_looked_at_any_more),
+        EACH(an_away_provider_delays_only_what_it_was_asked),
     };
 #undef EACH
     bc_log_init("test", BC_LOG_ALERT);
