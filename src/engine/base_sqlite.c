@@ -2,8 +2,8 @@
  * The SQLite base behind base.h: one thread that owns the connection (base_store.h), a queue in front of it.
  *
  * Who runs where: the functions of base_t on the engine's thread; work() and step_*() on the base's own thread, or, without
- * one (power-cut suite), on the caller's, at once. All that both sides see is under the mutex; the store is touched only by
- * who works. Results wait under the mutex until poll().
+ * one (power-cut suite), on the caller's, at once (store_thread.h). All that both sides see is under its mutex; the store is touched
+ * only by who works. Results wait under the mutex until poll().
  *
  * Order of work: a purge · loads, some at a time · a piece of the save (one transaction) · a search for purgeable rows · a
  * checkpoint that is due. So a load waits for one transaction of SAVE_STEP rows, or for one checkpoint of about
@@ -16,11 +16,10 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/eventfd.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "engine/base_store.h"
+#include "engine/store_thread.h"
 
 #define LOADS_MAX        16384 /* waiting; beyond, load() says false */
 #define LOAD_STEP        128
@@ -28,7 +27,6 @@
 #define CHECKPOINT_PAGES 1000 /* of 4 KiB */
 #define BACKOFF_FIRST_MS 50
 #define BACKOFF_LAST_MS  5000
-#define LOG_LINES_MAX    16
 
 typedef struct answer answer_t;
 struct answer {
@@ -36,12 +34,6 @@ struct answer {
     base_loaded_t loaded; /* image and rings point into bytes */
     uint8_t bytes[];
 };
-
-typedef struct {
-    int level;
-    const char *event; /* static */
-    char detail[160];
-} log_line_t;
 
 typedef enum { SAVE_NONE, SAVE_WAITING, SAVE_READY } save_state_t;
 
@@ -51,19 +43,11 @@ typedef struct {
     base_owner_t owner;     /* engine's thread */
     cart_id_t *saved_users; /* owned; BASE_BATCH_MAX each; for the call of saved() */
     cart_place_t *saved_places;
-    pthread_t thread;
-    bool threaded;
     int checkpoint_pages;
-    int event;           /* eventfd; −1 without a thread */
     unsigned backoff_ms; /* who works */
 
-    pthread_mutex_t mutex; /* all below */
-    pthread_cond_t work;
-    pthread_cond_t rested; /* the thread has come to rest under a hold */
-    bool stop;
-    bool resting;
-    struct timespec held_until; /* of the monotonic clock; zeros: no hold */
-    cart_id_t *loads;           /* owned ring of LOADS_MAX */
+    store_thread_t thread; /* all below is under its mutex */
+    cart_id_t *loads;      /* owned ring of LOADS_MAX */
     unsigned load_first, load_count;
     answer_t *answers, **answers_end; /* owned list */
     save_state_t save_state;
@@ -79,37 +63,18 @@ typedef struct {
     cart_place_t *purge_places;
     unsigned purge_count;
     base_status_t status;
-    log_line_t lines[LOG_LINES_MAX];
-    unsigned line_count;
 } base_sqlite_t;
 
 /* ---- who works --------------------------------------------------------------------------------------------------- */
-
-static void wake_engine(base_sqlite_t *base) {
-    if (base->event < 0) return;
-    uint64_t one = 1;
-    ssize_t written = write(base->event, &one, sizeof(one));
-    (void)written; /* fails only when the counter is at its maximum: it is readable then */
-}
-
-/* Under the mutex. Lines beyond the maximum are dropped. */
-static void note(base_sqlite_t *base, int level, const char *event, const char *detail) {
-    if (base->line_count == LOG_LINES_MAX) return;
-    log_line_t *line = &base->lines[base->line_count++];
-    line->level = level;
-    line->event = event;
-    (void)snprintf(line->detail, sizeof(line->detail), "%s", detail); /* cut at worst */
-    wake_engine(base);
-}
 
 /* The store has failed: nothing is done on this connection any more. Under the mutex. */
 static void leave(base_sqlite_t *base) {
     base->status.away = true;
     base->status.failures++;
-    note(base, 1, "base_away", base->store.error);
-    (void)pthread_mutex_unlock(&base->mutex);
+    store_thread_note(&base->thread, 1, "base_away", base->store.error);
+    (void)pthread_mutex_unlock(&base->thread.mutex);
     base_store_disconnect(&base->store);
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
 }
 
 /* Each step_ is entered and left with the mutex held, and lets go of it around the database. True: it did something. */
@@ -119,9 +84,9 @@ static bool step_purge(base_sqlite_t *base) {
     bool away = base->status.away;
     unsigned count = base->purge_count;
     if (!away) {
-        (void)pthread_mutex_unlock(&base->mutex);
+        (void)pthread_mutex_unlock(&base->thread.mutex);
         done = base_store_purge(&base->store, base->purge_users, base->purge_places, count);
-        (void)pthread_mutex_lock(&base->mutex);
+        (void)pthread_mutex_lock(&base->thread.mutex);
         if (done) base->status.floor = base->store.floor;
         if (done) base->status.commits++;
     }
@@ -155,7 +120,7 @@ static bool step_loads(base_sqlite_t *base) {
     answer_t *first = NULL;
     answer_t **end = &first;
     unsigned made = 0;
-    (void)pthread_mutex_unlock(&base->mutex);
+    (void)pthread_mutex_unlock(&base->thread.mutex);
     for (; made < count; made++) {
         base_loaded_t loaded = {.user = users[made], .result = BASE_LOAD_FAILED};
         if (good) good = base_store_load(&base->store, &loaded);
@@ -165,14 +130,14 @@ static bool step_loads(base_sqlite_t *base) {
         *end = answer;
         end = &answer->next;
     }
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
     base->load_first = (base->load_first + made) % LOADS_MAX;
     base->load_count -= made;
     base->status.rows_loaded += good ? made : 0;
     if (first != NULL) {
         *base->answers_end = first;
         base->answers_end = end;
-        wake_engine(base);
+        store_thread_wake_engine(&base->thread);
     }
     if (!good && !away) leave(base);
     return made > 0;
@@ -187,9 +152,9 @@ static bool step_save(base_sqlite_t *base) {
     bool saved = false;
     bool away = base->status.away;
     if (!away) {
-        (void)pthread_mutex_unlock(&base->mutex);
+        (void)pthread_mutex_unlock(&base->thread.mutex);
         saved = base_store_save(&base->store, saves, count, results);
-        (void)pthread_mutex_lock(&base->mutex);
+        (void)pthread_mutex_lock(&base->thread.mutex);
     }
     if (saved) {
         base->status.commits++;
@@ -200,7 +165,7 @@ static bool step_save(base_sqlite_t *base) {
     base->save_done += count;
     if (base->save_done == base->save_count) {
         base->save_state = SAVE_READY;
-        wake_engine(base);
+        store_thread_wake_engine(&base->thread);
     }
     if (!saved && !away) leave(base);
     return true;
@@ -212,25 +177,25 @@ static bool step_find(base_sqlite_t *base) {
     if (base->status.away) return true;
     uint64_t since_s = base->find_since_s;
     unsigned limit = base->find_limit;
-    (void)pthread_mutex_unlock(&base->mutex);
+    (void)pthread_mutex_unlock(&base->thread.mutex);
     unsigned found = 0;
     bool good = base_store_find_purgeable(&base->store, since_s, limit, base->found_users, base->found_places, &found);
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
     if (!good) {
         leave(base);
     } else {
         base->found = found;
         base->found_ready = true;
-        wake_engine(base);
+        store_thread_wake_engine(&base->thread);
     }
     return true;
 }
 
 static bool step_checkpoint(base_sqlite_t *base) {
     if (base->status.away || base->store.wal_pages < base->checkpoint_pages) return false;
-    (void)pthread_mutex_unlock(&base->mutex);
+    (void)pthread_mutex_unlock(&base->thread.mutex);
     bool good = base_store_checkpoint(&base->store, false);
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
     if (good)
         base->status.checkpoints++;
     else
@@ -239,15 +204,15 @@ static bool step_checkpoint(base_sqlite_t *base) {
 }
 
 static void come_back(base_sqlite_t *base) {
-    (void)pthread_mutex_unlock(&base->mutex);
+    (void)pthread_mutex_unlock(&base->thread.mutex);
     base_open_t opened = base_store_connect(&base->store);
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
     if (opened == BASE_OPEN_OK) {
         base->backoff_ms = 0;
         base->status.away = false;
         base->status.floor = base->store.floor;
         base->status.checkpoints++;
-        note(base, 3, "base_back", "reopened and checkpointed");
+        store_thread_note(&base->thread, 3, "base_back", "reopened and checkpointed");
         return;
     }
     base->backoff_ms = base->backoff_ms == 0 ? BACKOFF_FIRST_MS : base->backoff_ms * 2;
@@ -258,64 +223,32 @@ static bool step(base_sqlite_t *base) {
     return step_purge(base) || step_loads(base) || step_save(base) || step_find(base) || step_checkpoint(base);
 }
 
-static struct timespec after_ms(unsigned ms) {
-    struct timespec until;
-    (void)clock_gettime(CLOCK_MONOTONIC, &until); /* cannot fail with this clock */
-    until.tv_sec += (time_t)(ms / 1000);
-    until.tv_nsec += (long)(ms % 1000) * 1000000;
-    if (until.tv_nsec >= 1000000000) {
-        until.tv_nsec -= 1000000000;
-        until.tv_sec++;
-    }
-    return until;
-}
-
-static bool is_over(const struct timespec *until) {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now); /* cannot fail with this clock */
-    return now.tv_sec > until->tv_sec || (now.tv_sec == until->tv_sec && now.tv_nsec >= until->tv_nsec);
-}
-
-/* Between two pieces of work: stays here while a hold lasts. */
-static void rest(base_sqlite_t *base) {
-    while (base->held_until.tv_sec != 0 && !base->stop && !is_over(&base->held_until)) {
-        base->resting = true;
-        (void)pthread_cond_broadcast(&base->rested);
-        struct timespec until = base->held_until; /* early or late: the loop looks again */
-        (void)pthread_cond_timedwait(&base->work, &base->mutex, &until);
-    }
-    base->resting = false;
-    base->held_until = (struct timespec){0};
-    (void)pthread_cond_broadcast(&base->rested); /* whoever asked while it was ending does not wait for ever */
-}
-
 static void *work(void *argument) {
     base_sqlite_t *base = argument;
     struct timespec try_again = {0};
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
     for (;;) {
-        if (base->held_until.tv_sec != 0) rest(base);
+        store_thread_rest(&base->thread);
         if (step(base)) continue;
-        if (base->stop) break;
+        if (base->thread.stop) break;
         if (!base->status.away) {
             base->backoff_ms = 0;
-            (void)pthread_cond_wait(&base->work, &base->mutex);
-        } else if (base->backoff_ms == 0 || is_over(&try_again)) {
+            (void)pthread_cond_wait(&base->thread.work, &base->thread.mutex);
+        } else if (base->backoff_ms == 0 || store_thread_is_over(&try_again)) {
             come_back(base);
-            try_again = after_ms(base->backoff_ms);
+            try_again = store_thread_after_ms(base->backoff_ms);
         } else {
-            (void)pthread_cond_timedwait(&base->work, &base->mutex,
-                                         &try_again); /* early or late: the loop looks again */
+            store_thread_wait_until(&base->thread, &try_again);
         }
     }
-    (void)pthread_mutex_unlock(&base->mutex);
+    (void)pthread_mutex_unlock(&base->thread.mutex);
     return NULL;
 }
 
 /* Something was asked: wakes the thread, or does it now. Under the mutex. */
 static void get_going(base_sqlite_t *base) {
-    if (base->threaded) {
-        (void)pthread_cond_signal(&base->work);
+    if (base->thread.threaded) {
+        (void)pthread_cond_signal(&base->thread.work);
     } else {
         while (step(base)) {
         }
@@ -331,21 +264,21 @@ static void sqlite_set_owner(void *state, const base_owner_t *owner) {
 
 static bool sqlite_load(void *state, const cart_id_t *users, unsigned count) {
     base_sqlite_t *base = state;
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
     bool accepted = count <= LOADS_MAX - base->load_count;
     for (unsigned i = 0; accepted && i < count; i++) {
         base->loads[(base->load_first + base->load_count) % LOADS_MAX] = users[i];
         base->load_count++;
     }
     if (accepted) get_going(base);
-    (void)pthread_mutex_unlock(&base->mutex);
+    (void)pthread_mutex_unlock(&base->thread.mutex);
     return accepted;
 }
 
 static bool sqlite_save(void *state, const base_save_t *saves, unsigned count) {
     base_sqlite_t *base = state;
     assert(count > 0 && count <= BASE_BATCH_MAX);
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
     bool accepted = base->save_state == SAVE_NONE;
     if (accepted) {
         base->saves = saves;
@@ -354,13 +287,13 @@ static bool sqlite_save(void *state, const base_save_t *saves, unsigned count) {
         base->save_state = SAVE_WAITING;
         get_going(base);
     }
-    (void)pthread_mutex_unlock(&base->mutex);
+    (void)pthread_mutex_unlock(&base->thread.mutex);
     return accepted;
 }
 
 static bool sqlite_find_purgeable(void *state, uint64_t unchanged_since_s, unsigned limit) {
     base_sqlite_t *base = state;
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
     bool accepted = !base->find_asked && !base->found_ready;
     if (accepted) {
         base->find_asked = true;
@@ -368,13 +301,13 @@ static bool sqlite_find_purgeable(void *state, uint64_t unchanged_since_s, unsig
         base->find_limit = limit < BASE_PURGE_MAX ? limit : BASE_PURGE_MAX;
         get_going(base);
     }
-    (void)pthread_mutex_unlock(&base->mutex);
+    (void)pthread_mutex_unlock(&base->thread.mutex);
     return accepted;
 }
 
 static bool sqlite_purge(void *state, const cart_id_t *users, const cart_place_t *places, unsigned count) {
     base_sqlite_t *base = state;
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
     bool accepted = base->purge_count == 0 && count <= BASE_PURGE_MAX;
     if (accepted && count > 0) {
         memcpy(base->purge_users, users, count * sizeof(*users));
@@ -382,35 +315,23 @@ static bool sqlite_purge(void *state, const cart_id_t *users, const cart_place_t
         base->purge_count = count;
         get_going(base);
     }
-    (void)pthread_mutex_unlock(&base->mutex);
+    (void)pthread_mutex_unlock(&base->thread.mutex);
     return accepted;
 }
 
 static void sqlite_status(void *state, base_status_t *status) {
     base_sqlite_t *base = state;
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
     *status = base->status;
-    (void)pthread_mutex_unlock(&base->mutex);
-}
-
-static void deliver_lines(base_sqlite_t *base) {
-    log_line_t lines[LOG_LINES_MAX];
-    (void)pthread_mutex_lock(&base->mutex);
-    unsigned count = base->line_count;
-    memcpy(lines, base->lines, count * sizeof(*lines));
-    base->line_count = 0;
-    (void)pthread_mutex_unlock(&base->mutex);
-    for (unsigned i = 0; i < count && base->owner.log != NULL; i++) {
-        base->owner.log(base->owner.context, lines[i].level, lines[i].event, lines[i].detail);
-    }
+    (void)pthread_mutex_unlock(&base->thread.mutex);
 }
 
 static void deliver_answers(base_sqlite_t *base) {
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
     answer_t *answer = base->answers;
     base->answers = NULL;
     base->answers_end = &base->answers;
-    (void)pthread_mutex_unlock(&base->mutex);
+    (void)pthread_mutex_unlock(&base->thread.mutex);
     while (answer != NULL) {
         base_loaded_t loaded[LOAD_STEP];
         unsigned count = 0;
@@ -425,10 +346,10 @@ static void deliver_answers(base_sqlite_t *base) {
 }
 
 static void deliver_saved(base_sqlite_t *base) {
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
     bool ready = base->save_state == SAVE_READY;
     unsigned count = base->save_count;
-    (void)pthread_mutex_unlock(&base->mutex);
+    (void)pthread_mutex_unlock(&base->thread.mutex);
     if (!ready) return;
     base_save_result_t results[BASE_BATCH_MAX]; /* a copy: the callback may start the next save */
     for (unsigned i = 0; i < count; i++) {
@@ -436,17 +357,17 @@ static void deliver_saved(base_sqlite_t *base) {
         base->saved_places[i] = base->saves[i].place;
         results[i] = base->save_results[i];
     }
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
     base->save_state = SAVE_NONE;
     base->saves = NULL;
-    (void)pthread_mutex_unlock(&base->mutex);
+    (void)pthread_mutex_unlock(&base->thread.mutex);
     base->owner.saved(base->owner.context, base->saved_users, base->saved_places, results, count);
 }
 
 static void deliver_found(base_sqlite_t *base) {
     cart_id_t users[BASE_PURGE_MAX];
     cart_place_t places[BASE_PURGE_MAX];
-    (void)pthread_mutex_lock(&base->mutex);
+    (void)pthread_mutex_lock(&base->thread.mutex);
     bool ready = base->found_ready;
     unsigned count = base->found;
     if (ready) {
@@ -454,25 +375,21 @@ static void deliver_found(base_sqlite_t *base) {
         memcpy(places, base->found_places, count * sizeof(*places));
         base->found_ready = false;
     }
-    (void)pthread_mutex_unlock(&base->mutex);
+    (void)pthread_mutex_unlock(&base->thread.mutex);
     if (ready && base->owner.purgeable != NULL) base->owner.purgeable(base->owner.context, users, places, count);
 }
 
 static void sqlite_poll(void *state) {
     base_sqlite_t *base = state;
-    if (base->event >= 0) {
-        uint64_t counter;
-        ssize_t got = read(base->event, &counter, sizeof(counter));
-        (void)got; /* EAGAIN: nobody woke us, we look all the same */
-    }
-    if (!base->threaded) {
-        (void)pthread_mutex_lock(&base->mutex);
+    store_thread_was_woken(&base->thread);
+    if (!base->thread.threaded) {
+        (void)pthread_mutex_lock(&base->thread.mutex);
         if (base->status.away) come_back(base);
         while (step(base)) {
         }
-        (void)pthread_mutex_unlock(&base->mutex);
+        (void)pthread_mutex_unlock(&base->thread.mutex);
     }
-    deliver_lines(base);
+    store_thread_deliver(&base->thread, base->owner.log, base->owner.context);
     deliver_answers(base);
     deliver_saved(base);
     deliver_found(base);
@@ -480,22 +397,12 @@ static void sqlite_poll(void *state) {
 
 static int sqlite_fd(void *state) {
     const base_sqlite_t *base = state;
-    return base->event;
+    return base->thread.event;
 }
 
 static void sqlite_hold(void *state, unsigned ms) {
     base_sqlite_t *base = state;
-    assert(base->threaded);
-    (void)pthread_mutex_lock(&base->mutex);
-    if (ms > 0) {
-        base->held_until = after_ms(ms);
-        (void)pthread_cond_signal(&base->work);
-        while (!base->resting && base->held_until.tv_sec != 0) (void)pthread_cond_wait(&base->rested, &base->mutex);
-    } else if (base->held_until.tv_sec != 0) {
-        base->held_until = (struct timespec){.tv_sec = 1}; /* long ago */
-        (void)pthread_cond_signal(&base->work);
-    }
-    (void)pthread_mutex_unlock(&base->mutex);
+    store_thread_hold(&base->thread, ms);
 }
 
 static void base_free(base_sqlite_t *base) {
@@ -505,10 +412,7 @@ static void base_free(base_sqlite_t *base) {
         base->answers = next;
     }
     base_store_deinit(&base->store);
-    if (base->event >= 0) (void)close(base->event); /* nothing is kept in it */
-    (void)pthread_cond_destroy(&base->work);
-    (void)pthread_cond_destroy(&base->rested);
-    (void)pthread_mutex_destroy(&base->mutex);
+    store_thread_deinit(&base->thread);
     free(base->saved_users);
     free(base->saved_places);
     free(base->loads);
@@ -522,15 +426,7 @@ static void base_free(base_sqlite_t *base) {
 
 static void sqlite_destroy(void *state) {
     base_sqlite_t *base = state;
-    if (base->threaded) {
-        (void)pthread_mutex_lock(&base->mutex);
-        base->stop = true;
-        (void)pthread_cond_signal(&base->work);
-        (void)pthread_mutex_unlock(&base->mutex);
-        int joined = pthread_join(base->thread, NULL);
-        assert(joined == 0);
-        (void)joined;
-    }
+    store_thread_end(&base->thread);
     /* A tidy end: one file instead of two. If it fails, the next start settles the log. */
     if (base->store.db != NULL) (void)base_store_checkpoint(&base->store, true);
     base_free(base);
@@ -542,17 +438,8 @@ static base_sqlite_t *base_new(bool threaded) {
     base_sqlite_t *base = calloc(1, sizeof(*base));
     if (base == NULL) return NULL;
     base->store.lock = -1;
-    base->threaded = threaded;
-    base->event = -1;
     base->answers_end = &base->answers;
-    pthread_condattr_t clock;
-    /* On Linux none of these fails with these arguments. */
-    (void)pthread_mutex_init(&base->mutex, NULL);
-    (void)pthread_condattr_init(&clock);
-    (void)pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
-    (void)pthread_cond_init(&base->work, &clock);
-    (void)pthread_cond_init(&base->rested, NULL);
-    (void)pthread_condattr_destroy(&clock);
+    bool told = store_thread_init(&base->thread, threaded);
     base->saved_users = malloc(BASE_BATCH_MAX * sizeof(cart_id_t));
     base->saved_places = malloc(BASE_BATCH_MAX * sizeof(cart_place_t));
     base->loads = malloc(LOADS_MAX * sizeof(cart_id_t));
@@ -561,10 +448,9 @@ static base_sqlite_t *base_new(bool threaded) {
     base->found_places = malloc(BASE_PURGE_MAX * sizeof(cart_place_t));
     base->purge_users = malloc(BASE_PURGE_MAX * sizeof(cart_id_t));
     base->purge_places = malloc(BASE_PURGE_MAX * sizeof(cart_place_t));
-    if (threaded) base->event = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     bool whole = base->saved_users != NULL && base->saved_places != NULL && base->loads != NULL &&
                  base->save_results != NULL && base->found_users != NULL && base->found_places != NULL &&
-                 base->purge_users != NULL && base->purge_places != NULL && (!threaded || base->event >= 0);
+                 base->purge_users != NULL && base->purge_places != NULL && told;
     if (whole) return base;
     base_free(base);
     return NULL;
@@ -618,7 +504,7 @@ base_open_t base_sqlite_open(const base_sqlite_config_t *config, const cart_id_t
                               .fd = sqlite_fd,
                               .hold = sqlite_hold,
                               .destroy = sqlite_destroy};
-    if (opened->threaded && pthread_create(&opened->thread, NULL, work, opened) != 0) {
+    if (opened->thread.threaded && !store_thread_start(&opened->thread, work, opened)) {
         (void)snprintf(opened->store.error, sizeof(opened->store.error), "no thread"); /* fits */
         result = BASE_OPEN_FAILED;
         goto fail;
