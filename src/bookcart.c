@@ -142,7 +142,8 @@ static void print_help(FILE *out) {
     for (size_t i = 0; i < COMMANDS; i++)
         fprintf(out, "  bookcart %s\n      %s\n", commands[i].usage, commands[i].what);
     fputs("  bookcart settings --reference\n      every setting there is, as the table of docs/OPERATIONS.md\n"
-          "  bookcart routes\n      every public route: service, method, path, who may call\n"
+          "  bookcart routes [internal]\n      every public route, or those of the internal listeners: service, "
+          "method, path, who may call\n"
           "  bookcart problems\n      every problem of the API: name, status, titles\n"
           "  bookcart --help | --version\n\n"
           "Settings come from --config FILE (KEY = value) and from the environment, which wins.\n",
@@ -288,6 +289,8 @@ int main(int argc, char **argv) {
         return 0;
     }
     if (argc == 2 && strcmp(argv[1], "routes") == 0) return program_routes(stdout);
+    if (argc == 3 && strcmp(argv[1], "routes") == 0 && strcmp(argv[2], "internal") == 0)
+        return program_internal_routes(stdout);
     if (argc == 2 && strcmp(argv[1], "problems") == 0) return program_problems(stdout);
     for (size_t i = 0; i < COMMANDS; i++) {
         if (strcmp(argv[1], commands[i].name) == 0) return run_command(&commands[i], argc - 2, argv + 2);

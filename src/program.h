@@ -117,6 +117,8 @@ int64_t program_nginx_grace_ms(const bc_config_t *config);
 
 /* Every public route: service, method, path, callers. 0, or 1. */
 int program_routes(FILE *out);
+/* Every route of the internal listeners, of each service; callers are `service` (the service key) or `operations`. 0, or 1. */
+int program_internal_routes(FILE *out);
 /* Every problem: name, status, title in English, French, Bulgarian. 0, or 1. */
 int program_problems(FILE *out);
 /* nginx's map of $uri to the page behind a problem's `type`, $problem_page; empty: there is none. */

@@ -1,6 +1,7 @@
 /*
  * `bookcart routes` and `bookcart problems`: the tables that the program works by, one row a line with tabs between. Tests compare them
- * with api/openapi.yaml, tools/api-pages makes the pages of docs/ from them. Only what the public can reach is printed.
+ * with api/openapi.yaml, tools/api-pages makes the pages of docs/ from them. `bookcart routes internal` prints what services and
+ * operations reach instead: those are in no document for the public, and tests/e2e/test_statements.py asks for both.
  */
 #include "program.h"
 
@@ -8,12 +9,17 @@
 #include "edge/edge_routes.h"
 #include "platform/bc_problem.h"
 #include "services/auth/auth.h"
+#include "services/cart/cart_service.h"
 #include "services/library/library.h"
 #include "services/payment/payment.h"
 #include "services/question/question.h"
 
 #include <assert.h>
 #include <string.h>
+
+static const bc_service_t *const services[] = {&auth_service, &library_service, &cart_service_definition,
+                                               &payment_service, &question_service};
+#define SERVICES (sizeof(services) / sizeof(services[0]))
 
 /* As `x-callers` of the contract says it. */
 static const char *callers(bc_access_t access) {
@@ -29,16 +35,26 @@ static const char *callers(bc_access_t access) {
     case BC_ADMIN:
         return "admin";
     case BC_INTERNAL:
+        return "service";
     case BC_OPS:
-        break;
+        return "operations";
     }
-    assert(!"an internal route in a public table");
+    assert(!"no such access");
     return "";
 }
 
+static bool is_internal(bc_access_t access) {
+    return access == BC_INTERNAL || access == BC_OPS;
+}
+
+static void print_table(FILE *out, const char *service, const bc_route_t *routes, bool internal) {
+    for (const bc_route_t *route = routes; route != NULL && route->method != NULL; route++) {
+        assert(is_internal(route->access) == internal);
+        fprintf(out, "%s\t%s\t%s\t%s\n", service, route->method, route->path, callers(route->access));
+    }
+}
+
 int program_routes(FILE *out) {
-    static const bc_service_t *const services[] = {&auth_service, &library_service, &payment_service,
-                                                   &question_service};
     for (size_t i = 0; i < EDGE_ROUTES; i++) {
         const char *at = edge_routes[i].allow;
         while (*(at += strspn(at, ", ")) != '\0') {
@@ -48,9 +64,14 @@ int program_routes(FILE *out) {
             at += length;
         }
     }
-    for (size_t i = 0; i < sizeof(services) / sizeof(services[0]); i++) {
-        for (const bc_route_t *route = services[i]->routes; route->method != NULL; route++)
-            fprintf(out, "%s\t%s\t%s\t%s\n", services[i]->name, route->method, route->path, callers(route->access));
+    for (size_t i = 0; i < SERVICES; i++) print_table(out, services[i]->name, services[i]->routes, false);
+    return fflush(out) == 0 ? 0 : 1;
+}
+
+int program_internal_routes(FILE *out) {
+    for (size_t i = 0; i < SERVICES; i++) {
+        print_table(out, services[i]->name, bc_service_routes, true);
+        print_table(out, services[i]->name, services[i]->internal_routes, true);
     }
     return fflush(out) == 0 ? 0 : 1;
 }

@@ -103,14 +103,15 @@ static void metrics(bc_request_t *request, bc_reply_t *reply, void *context) {
     free(page);
 }
 
-static const bc_route_t ops_routes[] = {
+const bc_route_t bc_service_routes[] = {
     {"GET", "/healthz", BC_OPS, healthz, .query = NULL},
     {"GET", "/readyz", BC_OPS, readyz, .query = NULL},
     {"GET", "/metrics", BC_OPS, metrics, .query = NULL},
     {"POST", "/internal/hold", BC_INTERNAL, hold, .fields = "id:string! ms:int!"},
     {"POST", "/internal/hold/release", BC_INTERNAL, release, .fields = "id:string!"},
+    {.method = NULL},
 };
-#define OPS_ROUTES (sizeof(ops_routes) / sizeof(ops_routes[0]))
+#define OPS_ROUTES (sizeof(bc_service_routes) / sizeof(bc_service_routes[0]) - 1)
 
 /* Handlers get the service's own context, so readyz finds its service here: a process runs one, a test may run several. */
 #define RUNNING_MAX 16
@@ -201,7 +202,7 @@ static void set_running(bc_service_state_t *from, bc_service_state_t *to) {
 
 static void gather_internal_routes(bc_service_state_t *state) {
     size_t used = 0;
-    for (size_t i = 0; i < OPS_ROUTES; i++) state->internal_routes[used++] = ops_routes[i];
+    for (size_t i = 0; i < OPS_ROUTES; i++) state->internal_routes[used++] = bc_service_routes[i];
     for (const bc_route_t *route = state->service->internal_routes; route != NULL && route->method != NULL; route++) {
         assert(used < INTERNAL_ROUTES_MAX);
         state->internal_routes[used++] = *route;

@@ -47,6 +47,9 @@ typedef struct {
     bool (*ready)(void *context, json_t *checks);
 } bc_service_t;
 
+/* What every internal listener serves beside the service's own routes; ends with method NULL. */
+extern const bc_route_t bc_service_routes[];
+
 /* NULL after a log line. `config` and `service` are borrowed until stop. */
 bc_service_state_t *bc_service_start(const bc_service_t *service, const bc_config_t *config);
 void bc_service_stop(bc_service_state_t *state);

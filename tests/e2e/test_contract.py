@@ -14,8 +14,8 @@ OPERATIONS = document.operations
 REFUSALS = {"guest": {401}, "owner": {401}, "customer": {401, 403}, "admin": {401, 403}, "anyone": set()}
 
 
-def table(program: str, command: str) -> list[list[str]]:
-    done = subprocess.run([program, command], capture_output=True, text=True, check=True, timeout=20)
+def table(program: str, *command: str) -> list[list[str]]:
+    done = subprocess.run([program, *command], capture_output=True, text=True, check=True, timeout=20)
     return [line.split("\t") for line in done.stdout.splitlines()]
 
 

@@ -376,33 +376,6 @@ def test_the_greatest_list_goes_through(admin, anyone):
 # --- a shop of their own ---
 
 
-def test_queries_are_few_and_fixed_and_parts_may_be_away(make_shop):
-    shop = make_shop({"BOOKCART_LOG_LEVEL": "debug"})
-    admin = Caller(shop.url, {"access_token": shop.admin(), "user": {}})
-    customer, anyone = reader(shop), Caller(shop.url)
-
-    def statements(reply) -> int:
-        assert reply.status_code < 300, reply.text
-        return int(reply.headers["bookcart-statements"])
-
-    for n in range(3):  # the same however much there is
-        question = ask(customer, about=BOOK)
-        assert statements(question) == 4  # open ones, question, message, event
-        one = question.json()
-        assert statements(customer.get("/questions")) == 1
-        assert statements(customer.get(f"/questions/{one['id']}")) == 2
-        assert statements(admin.get("/admin/questions")) == 1
-        assert statements(admin.get(f"/admin/questions/{one['id']}")) == 2
-        assert statements(follow_up(customer, one)) == 5  # question, messages, both written, event
-        assert statements(answer(admin, one, public=True)) == 7  # two events, a mail
-        assert statements(patch(admin, one, state="closed")) == 4
-        assert statements(anyone.get(f"/books/7/questions?limit={50 + n}")) == 1
-        assert statements(anyone.get("/faq?language=en")) == 1
-        assert statements(faq(admin, "en", [{"question": f"Q{n}", "answer": "A"}])) == 2
-
-    assert statements(ask(customer, about=SHOP)) == 4
-
-
 def test_what_it_needs_may_be_away(make_shop):
     shop = make_shop()
     customer = reader(shop)

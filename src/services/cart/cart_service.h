@@ -3,6 +3,9 @@
 #define CART_SERVICE_H
 
 #include "platform/bc_config.h"
+#include "platform/bc_service.h"
+
+extern const bc_service_t cart_service_definition; /* as bc_service_start takes it: program and tests start the same */
 
 /* Serves until SIGTERM or SIGINT; the process's exit code. Call before any thread is made. */
 int cart_service_main(const bc_config_t *config);
