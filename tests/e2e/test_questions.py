@@ -5,6 +5,7 @@ import email.policy
 import os
 import secrets
 import signal
+import sqlite3
 
 import httpx
 import pytest
@@ -73,11 +74,18 @@ def pages(caller, path, **parameters) -> list[dict]:
             return items
 
 
-def events_of(shop, question) -> list[str]:
+def inside(shop, path: str, **parameters) -> dict:
+    """What the internal listener answers."""
     key = (shop.data / "keys" / "service.key").read_text().strip()
     transport = httpx.HTTPTransport(uds=str(shop.data / "run" / "question-internal.sock"))
     with httpx.Client(transport=transport, headers={"Authorization": f"Bearer {key}"}, timeout=20) as client:
-        log = client.get("http://question/internal/events", params={"after": 0, "limit": 5000}).json()["items"]
+        reply = client.get(f"http://question{path}", params=parameters)
+        assert reply.status_code == 200, reply.text
+        return reply.json()
+
+
+def events_of(shop, question) -> list[str]:
+    log = inside(shop, "/internal/events", after=0, limit=5000)["items"]
     assert all(set(event["data"]) == {"question"} for event in log)
     return [event["type"] for event in log if event["subject"] == question["id"]]
 
@@ -371,6 +379,39 @@ def test_the_greatest_list_goes_through(admin, anyone):
     items = [{"question": f"{n} " + "q" * 400, "answer": "a" * 5000} for n in range(100)]
     assert faq(admin, "bg", items).status_code == 200
     wait_for(lambda: anyone.get("/faq?language=bg").json()["items"] == items, "all hundred", 5)
+
+
+# --- what auth puts into an export ---
+
+
+def test_an_export_has_every_conversation_newest_first(shop, customer, admin):
+    assert inside(shop, f"/internal/users/{customer.user}/export") == {"questions": [], "complete": True}
+    made = [asked(customer, about=about) for about in (SHOP, BOOK, SHOP)]
+    assert follow_up(customer, made[1]).status_code == 201
+    assert answer(admin, made[1]).status_code == 201
+    asked(reader(shop))  # another's
+    exported = inside(shop, f"/internal/users/{customer.user}/export")
+    assert exported["complete"] is True
+    newest_first = pages(customer, "/questions")
+    assert exported["questions"] == [customer.get(f"/questions/{one['id']}").json() for one in newest_first]
+    assert [len(one["messages"]) for one in exported["questions"] if one["id"] == made[1]["id"]] == [3]
+
+
+def test_an_export_ends_behind_four_megabytes_and_says_so(shop, customer):
+    ids = [asked(customer)["id"] for _ in range(10)]
+    store = sqlite3.connect(shop.data / "question.db", timeout=10)
+    with store:  # 99 more messages for each of them, of 5,000 characters
+        counted = "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 100) "
+        mine = "(SELECT user_id FROM questions ORDER BY created_ms DESC LIMIT 1)"
+        store.execute("INSERT INTO messages(question, number, author, text, at_ms) " + counted +
+                      f"SELECT q.id, i, 0, printf('%.*c', 5000, 'x'), q.created_ms FROM questions q, n WHERE q.user_id = {mine}")  # fmt: skip
+        store.execute(f"UPDATE questions SET messages = 100 WHERE user_id = {mine}")
+    store.close()
+    exported = inside(shop, f"/internal/users/{customer.user}/export")
+    assert exported["complete"] is False
+    got = [one["id"] for one in exported["questions"]]
+    assert got == [one["id"] for one in pages(customer, "/questions")][: len(got)]
+    assert 8 <= len(got) < len(ids) and all(len(one["messages"]) == 100 for one in exported["questions"])
 
 
 # --- a shop of their own ---

@@ -166,7 +166,6 @@ typedef struct cart_service {
     atomic_bool is_commit_away, is_base_away;
 } cart_service_t;
 
-
 /* cart_service_loop.c */
 bool cart_service_loop_start(cart_service_t *service);
 void cart_service_loop_join(cart_service_t *service);

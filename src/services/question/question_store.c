@@ -138,6 +138,15 @@ question_result_t question_list_of(bc_db_t *db, const cart_id_t *user, const que
     return show_rows(db, list, false, show, context, &count);
 }
 
+question_result_t question_all_of(bc_db_t *db, const cart_id_t *user, question_row_fn show, void *context) {
+    bc_statement_t *list = bc_db_prepare(
+        db, "SELECT " ROW LAST "FROM questions q JOIN messages m ON m.question = q.id WHERE q.user_id = ?1 "
+            "ORDER BY q.created_ms DESC, q.id DESC, m.number");
+    size_t count = 0;
+    bc_bind_id(list, 1, user);
+    return show_rows(db, list, true, show, context, &count);
+}
+
 question_result_t question_queue(bc_db_t *db, question_state_t state, const question_place_t *behind, int limit,
                                  question_row_fn show, void *context) {
     static const char all[] = "SELECT " ROW LAST "FROM questions q " WITH_LAST "WHERE (q.since_ms, q.id) > (?1, ?2) "

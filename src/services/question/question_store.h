@@ -47,7 +47,7 @@ typedef struct {
     const char *public_question; /* NULL: none */
     const char *public_answer;   /* NULL: none */
     int64_t answered_ms;         /* when it was published */
-    /* The newest message, where a list shows it; NULL elsewhere. */
+    /* The newest message, or each, where a list shows it; NULL elsewhere. */
     const char *last_text;
     question_author_t last_author;
     int64_t last_ms;
@@ -81,6 +81,8 @@ question_result_t question_count_open(bc_db_t *db, const cart_id_t *user, int64_
 /* Newest first by created_ms. `behind` NULL: from the first; so below. */
 question_result_t question_list_of(bc_db_t *db, const cart_id_t *user, const question_place_t *behind, int limit,
                                    question_row_fn show, void *context);
+/* Every message of all his questions, newest question first, oldest message first: `last_…` is the message. */
+question_result_t question_all_of(bc_db_t *db, const cart_id_t *user, question_row_fn show, void *context);
 /* Oldest first by since_ms; with the newest message. `state` QUESTION_STATE_COUNT: all. */
 question_result_t question_queue(bc_db_t *db, question_state_t state, const question_place_t *behind, int limit,
                                  question_row_fn show, void *context);
