@@ -116,7 +116,8 @@ class Stripe:
         return 404, {"error": {"code": "resource_missing"}}
 
     def page(self, items, query: dict) -> dict:
-        newest = [i for i in reversed(list(items)) if i["created"] >= int(query.get("created[gte]", 0))]
+        start, end = int(query.get("created[gte]", 0)), int(query.get("created[lte]", 2**40))
+        newest = [i for i in reversed(list(items)) if start <= i["created"] <= end]
         ids = [item["id"] for item in newest]
         start = ids.index(query["starting_after"]) + 1 if "starting_after" in query else 0
         end = start + int(query["limit"])

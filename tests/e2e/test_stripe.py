@@ -7,7 +7,7 @@ import pytest
 import api
 from api import Caller, assert_problem
 from buying import (
-    DAY_MS, check_books, checkout, confirm, grow_older, money, order, order_form, place, refund, stock, wait_order, wait_stock,
+    DAY_MS, HOUR_MS, check_books, checkout, confirm, grow_older, money, order, order_form, place, refund, stock, wait_order, wait_stock,
 )  # fmt: skip
 from shop import Shop, wait_for
 from stripe_double import Stripe
@@ -199,3 +199,45 @@ def test_a_refund_that_failed_after_days_is_found_without_its_webhook(stripe_sho
     wait_for(lambda: order(buyer, paid[0]["id"])["refunded"] == money(0), "the failed refund to be found")
     assert [r["state"] for r in order(buyer, paid[0]["id"])["refunds"]] == ["failed"]
     assert order(buyer, paid[1]["id"])["refunded"] == paid[1]["total"]
+
+
+def repeat_after_a_day(shop: Shop, stripe: Stripe) -> None:
+    """The shop was down for a day, and Stripe has forgotten its keys."""
+    shop.stop()
+    grow_older(shop, 25 * HOUR_MS)
+    stripe.grow_older(25 * HOUR_MS)
+    assert not stripe.answers
+    stripe.trouble.clear()
+    shop.start()
+
+
+@pytest.mark.parametrize("trouble, made", [("lost*", 1), ("away*", 0)])
+def test_a_refund_repeated_after_its_key_was_forgotten(stripe_shop, stripe, buyer, admin, trouble, made):
+    def refunds():
+        return [r["amount"] for r in stripe.refunds.values() if r["payment_intent"] == payment]
+
+    buyer.add(116, 2)
+    placed = place(buyer)
+    id, payment = placed["order"]["id"], placed["payment"]["id"]
+    stripe.pay(payment)
+    wait_order(buyer, id, "paid")
+    stripe.trouble.append(trouble)
+    answer = refund(admin, id, amount=money(100))  # a part: a second one would be made just as well
+    assert answer.status_code == 201 and answer.json()["state"] == "pending", answer.text
+    assert refunds() == [100] * made
+    repeat_after_a_day(stripe_shop, stripe)
+    wait_for(lambda: order(buyer, id)["refunded"] == money(100), "the refund to be known")
+    assert [(r["id"], r["state"]) for r in order(buyer, id)["refunds"]] == [(answer.json()["id"], "succeeded")]
+    assert refunds() == [100]
+
+
+def test_a_payment_repeated_after_its_key_was_forgotten(stripe_shop, stripe, buyer):
+    buyer.add(117)
+    stripe.trouble.append("lost*")
+    assert_problem(checkout(buyer), 503, "unavailable")
+    id = buyer.get("/orders").json()["items"][0]["id"]
+    assert [p["status"] for p in payments_of(stripe, id)] == ["requires_payment_method"]
+    repeat_after_a_day(stripe_shop, stripe)
+    wait_order(buyer, id, "expired")
+    # The one that was made a day ago, found and ended; no second one that somebody would have to end.
+    assert [p["status"] for p in payments_of(stripe, id)] == ["canceled"]

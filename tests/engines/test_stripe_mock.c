@@ -161,10 +161,13 @@ static void stripe_understands_every_call(void **state) {
                      PROVIDER_OK);
     assert_int_equal(provider->ops->refunds_of(provider, "pi_123", &limit, count_refund, &refunds), PROVIDER_OK);
     assert_int_equal(refunds, 0); /* the list's sample is a refund without a PaymentIntent: none of ours */
+    assert_int_equal(provider->ops->find_payment(provider, &wish, 1700000000000, 1700003600000, &limit, &payment),
+                     PROVIDER_MISSING); /* its samples name no order */
+    assert_int_equal(provider->ops->find_refund(provider, &back, &limit, &refund), PROVIDER_MISSING);
     provider->ops->destroy(provider);
     bc_config_destroy(config);
-    assert_int_equal(count_in_log("Request: "), 7);
-    assert_int_equal(count_in_log("status=200"), 7);
+    assert_int_equal(count_in_log("Request: "), 9);
+    assert_int_equal(count_in_log("status=200"), 9);
 }
 
 static void a_certificate_nobody_vouches_for_is_refused(void **state) {

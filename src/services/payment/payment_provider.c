@@ -2,6 +2,7 @@
 
 #include "platform/bc_fault.h"
 #include "platform/bc_log.h"
+#include "platform/bc_time.h"
 
 #include <assert.h>
 
@@ -16,12 +17,47 @@ static provider_result_t note(const payment_provider_t *provider, const char *wh
     return result;
 }
 
+/* --- keys that may be forgotten --- */
+
+static bool may_be_forgotten(int64_t since_ms) {
+    return bc_time_ms() - since_ms >= PROVIDER_KEY_MS;
+}
+
+/* What is left of the call's time. */
+static provider_limit_t rest_of(const provider_limit_t *limit, int64_t began_ms) {
+    return (provider_limit_t){.timeout_ms = limit->timeout_ms - (bc_monotonic_ms() - began_ms), .stop = limit->stop};
+}
+
+/* MISSING: nothing was made, or the key would still be known if something had been: ask for it. What was made lately is not looked for: its key
+ * is known. So the list is that of a time in which the shop or its provider was away, and short. */
+static provider_result_t find_payment(payment_provider_t *provider, const provider_create_t *asked,
+                                      const provider_limit_t *limit, provider_payment_t *found) {
+    if (!may_be_forgotten(asked->since_ms)) return PROVIDER_MISSING;
+    if (bc_fault("provider.find")) return PROVIDER_AWAY;
+    return provider->ops->find_payment(provider, asked, asked->since_ms - PROVIDER_CLOCKS_MS,
+                                       bc_time_ms() - PROVIDER_KEY_MS + PROVIDER_CLOCKS_MS, limit, found);
+}
+
+static provider_result_t find_refund(payment_provider_t *provider, const provider_refund_request_t *asked,
+                                     const provider_limit_t *limit, provider_refund_t *found) {
+    if (!may_be_forgotten(asked->since_ms)) return PROVIDER_MISSING;
+    if (bc_fault("provider.find")) return PROVIDER_AWAY;
+    return provider->ops->find_refund(provider, asked, limit, found);
+}
+
+/* --- the calls --- */
+
 provider_result_t payment_provider_create(payment_provider_t *provider, const provider_create_t *asked,
                                           const provider_limit_t *limit, provider_payment_t *payment) {
     provider_payment_t made;
     assert(asked->amount_minor > 0);
     if (bc_fault("provider.create")) return note(provider, "create", PROVIDER_AWAY);
-    provider_result_t result = provider->ops->create(provider, asked, limit, &made);
+    int64_t began_ms = bc_monotonic_ms();
+    provider_result_t result = find_payment(provider, asked, limit, &made);
+    if (result == PROVIDER_MISSING) {
+        const provider_limit_t rest = rest_of(limit, began_ms);
+        result = provider->ops->create(provider, asked, &rest, &made);
+    }
     if (bc_fault("provider.create-told")) result = PROVIDER_AWAY;
     if (result == PROVIDER_OK) *payment = made;
     return note(provider, "create", result);
@@ -49,7 +85,12 @@ provider_result_t payment_provider_refund(payment_provider_t *provider, const pr
     provider_refund_t made;
     assert(asked->amount_minor > 0);
     if (bc_fault("provider.refund")) return note(provider, "refund", PROVIDER_AWAY);
-    provider_result_t result = provider->ops->refund(provider, asked, limit, &made);
+    int64_t began_ms = bc_monotonic_ms();
+    provider_result_t result = find_refund(provider, asked, limit, &made);
+    if (result == PROVIDER_MISSING) {
+        const provider_limit_t rest = rest_of(limit, began_ms);
+        result = provider->ops->refund(provider, asked, &rest, &made);
+    }
     if (bc_fault("provider.refund-told")) result = PROVIDER_AWAY;
     if (result == PROVIDER_OK) *refund = made;
     return note(provider, "refund", result);

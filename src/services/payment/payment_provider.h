@@ -12,7 +12,9 @@
  *    *limit->stop became true.
  * 2. Whatever came back was checked before it is handed on: sizes, UTF-8, known states, amounts ≥ 0, and for create, refund: the
  *    amount, currency and ids we asked for. What does not fit is PROVIDER_REFUSED and a log line without the body.
- * 3. create and refund are repeatable under their key: the same key gives the same payment (refund), made once.
+ * 3. create and refund are repeatable under their key: the same key gives the same payment (refund), made once. A provider forgets keys
+ *    (Stripe after 24 hours), so from PROVIDER_KEY_MS after the first try on, what an earlier one made is looked for before a new try
+ *    ("provider.find=fail": it could not be) (docs/decisions/0094).
  * 4. PROVIDER_AWAY says nothing about whether it was done. The domain asks again, with the same key.
  * 5. No text of the provider, no secret and no client secret is logged.
  * Out-parameters are unchanged unless PROVIDER_OK.
@@ -30,7 +32,9 @@
 #define PROVIDER_SECRET_MAX 255
 #define PROVIDER_CODE_MAX   63 /* a decline code: letters, digits, underscores */
 #define PROVIDER_TYPE_MAX   63
-#define PROVIDER_KEY_MAX    64    /* an idempotency key: our order's or refund's public id */
+#define PROVIDER_KEY_MAX    64                          /* an idempotency key: our order's or refund's public id */
+#define PROVIDER_KEY_MS     (INT64_C(23) * 3600 * 1000) /* a key is relied on so long, an hour less than it is kept */
+#define PROVIDER_CLOCKS_MS  (INT64_C(3600) * 1000)      /* its clock and ours are no further apart */
 #define PROVIDER_LIST_MAX   10000 /* payments or refunds that one list call visits; more: PROVIDER_REFUSED */
 
 typedef enum {
@@ -100,6 +104,7 @@ typedef struct {
     const char *number;   /* metadata `number`: the order's number for people */
     int64_t amount_minor; /* > 0 */
     const char *currency; /* "EUR" */
+    int64_t since_ms;     /* no try was made before: when the order was written. 0: unknown */
 } provider_create_t;      /* borrowed for the call */
 
 typedef struct {
@@ -107,6 +112,7 @@ typedef struct {
     const char *payment; /* pi_… */
     int64_t amount_minor;
     const char *currency;
+    int64_t since_ms; /* as above: when the refund was written */
 } provider_refund_request_t;
 
 typedef bool (*provider_see_payment_t)(void *context, const provider_payment_t *payment); /* false: enough */
@@ -127,6 +133,12 @@ typedef struct {
                                 provider_payment_t *payment);
     provider_result_t (*refund)(payment_provider_t *self, const provider_refund_request_t *asked,
                                 const provider_limit_t *limit, provider_refund_t *refund);
+    /* What a try for `asked` made, by its metadata, amount and currency: a payment made from_ms…until_ms (when there are several, one that was
+     * paid), a refund of the payment. PROVIDER_MISSING: nothing was made. */
+    provider_result_t (*find_payment)(payment_provider_t *self, const provider_create_t *asked, int64_t from_ms,
+                                      int64_t until_ms, const provider_limit_t *limit, provider_payment_t *payment);
+    provider_result_t (*find_refund)(payment_provider_t *self, const provider_refund_request_t *asked,
+                                     const provider_limit_t *limit, provider_refund_t *refund);
     /* All refunds of one payment, oldest or newest first; PROVIDER_OK when `see` said enough. */
     provider_result_t (*refunds_of)(payment_provider_t *self, const char *payment, const provider_limit_t *limit,
                                     provider_see_refund_t see, void *context);

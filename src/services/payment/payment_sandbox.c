@@ -361,6 +361,34 @@ static provider_result_t refund(payment_provider_t *self, const provider_refund_
     return refund_payment(sandbox_of(self), asked->payment, asked->key, asked->amount_minor, asked->currency, shown);
 }
 
+static provider_result_t find_payment(payment_provider_t *self, const provider_create_t *asked, int64_t from_ms,
+                                      int64_t until_ms, const provider_limit_t *limit, provider_payment_t *shown) {
+    sandbox_t *sandbox = sandbox_of(self);
+    sandbox_payment_t payment;
+    (void)limit;
+    bc_db_enter(sandbox->db);
+    bool found = sandbox_find_payment(sandbox->db, asked, from_ms, until_ms, &payment);
+    bool sound = bc_db_is_sound(sandbox->db);
+    bc_db_leave(sandbox->db);
+    if (!found) return sound ? PROVIDER_MISSING : PROVIDER_AWAY;
+    *shown = payment.shown;
+    return PROVIDER_OK;
+}
+
+static provider_result_t find_refund(payment_provider_t *self, const provider_refund_request_t *asked,
+                                     const provider_limit_t *limit, provider_refund_t *shown) {
+    sandbox_t *sandbox = sandbox_of(self);
+    sandbox_refund_t made;
+    (void)limit;
+    bc_db_enter(sandbox->db);
+    bool found = sandbox_find_refund(sandbox->db, asked, &made);
+    bool sound = bc_db_is_sound(sandbox->db);
+    bc_db_leave(sandbox->db);
+    if (!found) return sound ? PROVIDER_MISSING : PROVIDER_AWAY;
+    *shown = made.shown;
+    return PROVIDER_OK;
+}
+
 sandbox_result_t sandbox_refund_there(payment_provider_t *provider, const char *id, int64_t amount_minor,
                                       provider_refund_t *shown) {
     switch (refund_payment(sandbox_of(provider), id, NULL, amount_minor, NULL, shown)) {
@@ -499,6 +527,8 @@ static const payment_provider_ops_t sandbox_ops = {
     .retrieve = retrieve,
     .cancel = cancel,
     .refund = refund,
+    .find_payment = find_payment,
+    .find_refund = find_refund,
     .refunds_of = refunds_of,
     .payments_since = payments_since,
     .refunds_since = refunds_since,

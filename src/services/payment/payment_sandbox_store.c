@@ -141,6 +141,19 @@ void sandbox_list_payments(bc_db_t *db, int64_t since_ms, provider_see_payment_t
     bc_statement_done(statement);
 }
 
+bool sandbox_find_payment(bc_db_t *db, const provider_create_t *asked, int64_t from_ms, int64_t until_ms,
+                          sandbox_payment_t *payment) {
+    bc_statement_t *statement = bc_db_prepare(
+        db, "SELECT " PAYMENT_COLUMNS " FROM payments WHERE created_ms >= ? AND created_ms <= ? AND order_ref = ? AND "
+            "amount = ? AND currency = ? ORDER BY state = 3 DESC, created_ms LIMIT 1");
+    bc_bind_int(statement, 1, from_ms);
+    bc_bind_int(statement, 2, until_ms);
+    bc_bind_text(statement, 3, asked->key);
+    bc_bind_int(statement, 4, asked->amount_minor);
+    bc_bind_text(statement, 5, asked->currency);
+    return read_one_payment(statement, payment);
+}
+
 bool sandbox_due_payment(bc_db_t *db, int64_t now_ms, sandbox_payment_t *payment) {
     bc_statement_t *statement =
         bc_db_prepare(db, "SELECT " PAYMENT_COLUMNS
@@ -215,6 +228,18 @@ void sandbox_list_refunds_of(bc_db_t *db, const char *payment, provider_see_refu
         bc_db_prepare(db, "SELECT " REFUND_COLUMNS " FROM refunds WHERE payment = ? ORDER BY created_ms, id");
     bc_bind_text(statement, 1, payment);
     list_refunds(statement, see, context);
+}
+
+bool sandbox_find_refund(bc_db_t *db, const provider_refund_request_t *asked, sandbox_refund_t *refund) {
+    bc_statement_t *statement =
+        bc_db_prepare(db, "SELECT " REFUND_COLUMNS
+                          " FROM refunds WHERE payment = ? AND refund_ref = ? AND amount = ? AND currency = ? "
+                          "ORDER BY created_ms LIMIT 1");
+    bc_bind_text(statement, 1, asked->payment);
+    bc_bind_text(statement, 2, asked->key);
+    bc_bind_int(statement, 3, asked->amount_minor);
+    bc_bind_text(statement, 4, asked->currency);
+    return read_one_refund(statement, refund);
 }
 
 bool sandbox_due_refund(bc_db_t *db, int64_t now_ms, sandbox_refund_t *refund) {

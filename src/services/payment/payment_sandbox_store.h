@@ -50,6 +50,11 @@ void sandbox_list_payments(bc_db_t *db, int64_t since_ms, provider_see_payment_t
 void sandbox_list_refunds(bc_db_t *db, int64_t since_ms, provider_see_refund_t see, void *context);
 void sandbox_list_refunds_of(bc_db_t *db, const char *payment, provider_see_refund_t see, void *context);
 
+/* By their metadata, with amount and currency. false: none, or an error that sticks. */
+bool sandbox_find_payment(bc_db_t *db, const provider_create_t *asked, int64_t from_ms, int64_t until_ms,
+                          sandbox_payment_t *payment);
+bool sandbox_find_refund(bc_db_t *db, const provider_refund_request_t *asked, sandbox_refund_t *refund);
+
 /* The next that is to settle at `now_ms` or before; false: none. */
 bool sandbox_due_payment(bc_db_t *db, int64_t now_ms, sandbox_payment_t *payment);
 bool sandbox_due_refund(bc_db_t *db, int64_t now_ms, sandbox_refund_t *refund);

@@ -171,8 +171,11 @@ static settle_result_t create(payment_t *payment, const order_t *order, const pr
                               provider_payment_t *made) {
     char key[CART_ID_CHARS + 1];
     cart_id_format(PAYMENT_PREFIX_ORDER, &order->id, key);
-    const provider_create_t asked = {
-        .key = key, .number = order->number, .amount_minor = order->total_minor, .currency = order->currency};
+    const provider_create_t asked = {.key = key,
+                                     .number = order->number,
+                                     .amount_minor = order->total_minor,
+                                     .currency = order->currency,
+                                     .since_ms = order->created_ms};
     assert(order->total_minor > 0);
     provider_result_t result = payment_provider_create(payment->provider, &asked, limit, made);
     if (result != PROVIDER_OK) return result_of(result);
@@ -323,8 +326,11 @@ settle_result_t payment_settle_refund(payment_t *payment, const cart_id_t *id, c
     if (!read_refund(payment, id, &refund)) return SETTLE_AWAY;
     if (refund.state != PROVIDER_REFUND_PENDING || refund.provider_id[0] != '\0') return SETTLE_OK;
     cart_id_format(PAYMENT_PREFIX_REFUND, id, key);
-    const provider_refund_request_t asked = {
-        .key = key, .payment = refund.payment, .amount_minor = refund.amount_minor, .currency = refund.currency};
+    const provider_refund_request_t asked = {.key = key,
+                                             .payment = refund.payment,
+                                             .amount_minor = refund.amount_minor,
+                                             .currency = refund.currency,
+                                             .since_ms = refund.created_ms};
     provider_result_t result = payment_provider_refund(payment->provider, &asked, limit, &made);
     (void)bc_fault("payment.refund-told"); /* only to be killed at */
     if (result == PROVIDER_AWAY) return SETTLE_AWAY;
@@ -332,6 +338,8 @@ settle_result_t payment_settle_refund(payment_t *payment, const cart_id_t *id, c
     /* Refused, which does not say that an earlier try was not heard: its list tells. */
     settle_result_t listed = payment_settle(payment, refund.payment, limit);
     if (listed == SETTLE_AWAY) return SETTLE_AWAY;
+    /* A list that cannot be believed tells nothing: it stays in doubt, for a person to see. */
+    if (listed == SETTLE_REFUSED && result == PROVIDER_REFUSED) return SETTLE_REFUSED;
     if (!write_refund(payment, id, NULL)) return SETTLE_AWAY;
     bc_log(BC_LOG_WARN, "refund-refused", bc_f_text("refund", key));
     return payment_settle(payment, refund.payment, limit); /* what was set aside may be what was refunded there */

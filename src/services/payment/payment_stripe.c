@@ -3,7 +3,8 @@
  * what was asked. Nothing is kept between calls but idle connections, so any thread may call at any time.
  *
  * Idempotency keys: create and refund use our order's and refund's ids, so a repeat after a crash or an AWAY finds what was made.
- * Stripe forgets keys after 24 hours; a refund in doubt for longer is looked for by its metadata (refunds_of) before it is asked for again.
+ * Stripe forgets keys after 24 hours; what is in doubt for longer is looked for by its metadata (find_payment, find_refund) before it is asked
+ * for again (payment_provider.c). By lists, which are right at once; Stripe's search lags behind, and is not there for everybody.
  * A cancel has a fresh key each time (the same on its tries): its answer depends on the state, and Stripe would repeat an old one.
  */
 #include "services/payment/payment_stripe.h"
@@ -256,6 +257,63 @@ static provider_result_t refunds_since(payment_provider_t *self, int64_t since_m
     return list((stripe_t *)self, "/v1/refunds", filter, limit, see_refund, &seer);
 }
 
+/* --- what an earlier try made --- */
+
+typedef struct {
+    const provider_create_t *asked;
+    provider_payment_t *payment; /* the asker's; set when found */
+    const provider_refund_request_t *asked_refund;
+    provider_refund_t *refund; /* likewise */
+    bool found;
+} search_t;
+
+/* A paid one is the last word; of others the first that is met will do. */
+static bool match_payment(void *context, const provider_payment_t *seen) {
+    search_t *search = context;
+    const provider_create_t *asked = search->asked;
+    if (strcmp(seen->order, asked->key) != 0 || seen->amount_minor != asked->amount_minor ||
+        strcmp(seen->currency, asked->currency) != 0)
+        return true;
+    if (!search->found || seen->state == PROVIDER_SUCCEEDED) *search->payment = *seen;
+    search->found = true;
+    return seen->state != PROVIDER_SUCCEEDED;
+}
+
+static bool match_refund(void *context, const provider_refund_t *seen) {
+    search_t *search = context;
+    const provider_refund_request_t *asked = search->asked_refund;
+    search->found = strcmp(seen->refund, asked->key) == 0 && seen->amount_minor == asked->amount_minor &&
+                    strcmp(seen->currency, asked->currency) == 0;
+    if (search->found) *search->refund = *seen;
+    return !search->found;
+}
+
+static provider_result_t find_payment(payment_provider_t *self, const provider_create_t *asked, int64_t from_ms,
+                                      int64_t until_ms, const provider_limit_t *limit, provider_payment_t *payment) {
+    char filter[96];
+    provider_payment_t found;
+    search_t search = {.asked = asked, .payment = &found};
+    seer_t seer = {.payment = match_payment, .context = &search};
+    (void)snprintf(filter, sizeof(filter), "created[gte]=%lld&created[lte]=%lld",
+                   (long long)(from_ms > 0 ? from_ms / 1000 : 0), (long long)(until_ms / 1000)); /* fits */
+    provider_result_t result = list((stripe_t *)self, "/v1/payment_intents", filter, limit, see_payment, &seer);
+    if (result != PROVIDER_OK) return result;
+    if (!search.found) return PROVIDER_MISSING;
+    *payment = found;
+    return PROVIDER_OK;
+}
+
+static provider_result_t find_refund(payment_provider_t *self, const provider_refund_request_t *asked,
+                                     const provider_limit_t *limit, provider_refund_t *refund_found) {
+    provider_refund_t found;
+    search_t search = {.asked_refund = asked, .refund = &found};
+    provider_result_t result = refunds_of(self, asked->payment, limit, match_refund, &search);
+    if (result != PROVIDER_OK) return result;
+    if (!search.found) return PROVIDER_MISSING;
+    *refund_found = found;
+    return PROVIDER_OK;
+}
+
 /* --- webhooks, life --- */
 
 static provider_event_result_t verify(payment_provider_t *self, const char *signature, const char *body, size_t length,
@@ -283,6 +341,8 @@ static const payment_provider_ops_t stripe_ops = {
     .retrieve = retrieve,
     .cancel = cancel,
     .refund = refund,
+    .find_payment = find_payment,
+    .find_refund = find_refund,
     .refunds_of = refunds_of,
     .payments_since = payments_since,
     .refunds_since = refunds_since,

@@ -1,7 +1,8 @@
 /*
  * Money that nobody waits for, step by step, on the real store file and the real sandbox: an order that is over is filled after all when its
  * copies are still there, else its money goes back; a second payment of one order goes back; and a payment of nobody is left alone. And money
- * that comes back: a refund that failed after it had succeeded is found when it is looked at again. No webhook arrives in any of these.
+ * that comes back: a refund that failed after it had succeeded is found when it is looked at again. And tries that are repeated when the
+ * provider has forgotten their key make nothing twice. No webhook arrives in any of these.
  */
 #include "platform/bc_config.h"
 #include "platform/bc_fault.h"
@@ -13,6 +14,7 @@
 #include "services/payment/payment_place.h"
 #include "services/payment/payment_refund.h"
 #include "services/payment/payment_sandbox.h"
+#include "services/payment/payment_sandbox_store.h"
 #include "services/payment/payment_settle.h"
 #include "services/payment/payment_store_stock.h"
 #include "services/payment/payment_watch.h"
@@ -97,8 +99,8 @@ static int64_t count(const char *sql) {
     return number;
 }
 
-/* An open order of `quantity` copies, with its payment at the provider. */
-static cart_id_t place_of(int of, int quantity) {
+/* An open order of `quantity` copies, of which the provider was not told. */
+static cart_id_t write_order(int of, int quantity) {
     char lines[64];
     int64_t now_ms = bc_time_ms();
     (void)snprintf(lines, sizeof(lines), "[{\"book\":%d,\"quantity\":%d}]", of, quantity);
@@ -117,9 +119,14 @@ static cart_id_t place_of(int of, int quantity) {
                      .lines = json_loads(lines, 0, NULL),
                      .shipping = json_pack("{s:s}", "country", "BG")};
     assert_int_equal(payment_place(&payment, &order, lines, 1), PLACED);
-    assert_int_equal(payment_settle_create(&payment, &order.id, &limit), SETTLE_OK);
     order_drop(&order);
     return order.id;
+}
+
+static cart_id_t place_of(int of, int quantity) {
+    cart_id_t id = write_order(of, quantity);
+    assert_int_equal(payment_settle_create(&payment, &id, &limit), SETTLE_OK);
+    return id;
 }
 
 static cart_id_t place(int quantity) {
@@ -240,7 +247,8 @@ static void change(const char *sql) {
     assert_int_equal(bc_db_commit(payment.db), BC_DB_OK);
 }
 
-static void give_back(const cart_id_t *order, const char *key, int64_t amount_minor) {
+/* Written down; the provider was not told. */
+static cart_id_t ask_back(const cart_id_t *order, const char *key, int64_t amount_minor) {
     static const uint8_t digest[REFUND_DIGEST] = {1};
     char none[] = "[]";
     refund_t refund;
@@ -253,7 +261,12 @@ static void give_back(const cart_id_t *order, const char *key, int64_t amount_mi
                           .restock = none};
     cart_id_format(PAYMENT_PREFIX_ORDER, order, asked.order_text);
     assert_int_equal(payment_refund_ask(&asked, &refund), ASK_OK);
-    assert_int_equal(payment_settle_refund(&payment, &refund.id, &limit), SETTLE_OK);
+    return refund.id;
+}
+
+static void give_back(const cart_id_t *order, const char *key, int64_t amount_minor) {
+    cart_id_t refund = ask_back(order, key, amount_minor);
+    assert_int_equal(payment_settle_refund(&payment, &refund, &limit), SETTLE_OK);
 }
 
 static cart_id_t buy_and_give_back(const char *method) {
@@ -344,6 +357,126 @@ static void an_away_provider_delays_only_what_it_was_asked(void **state) {
     bc_db_leave(payment.db);
 }
 
+/* --- keys that were forgotten --- */
+
+static void move_back(bc_db_t *db, const char *sql, int hours) {
+    bc_statement_t *statement = bc_db_prepare(db, sql);
+    bc_bind_int(statement, 1, hours * INT64_C(3600000));
+    assert_int_equal(bc_run(statement), BC_DB_DONE);
+}
+
+/* `hours` go by in which the provider is up: it forgets the keys of then. */
+static void let_time_pass(int hours) {
+    char path[128];
+    bc_db_t *sandbox = NULL;
+    payment_provider_destroy(payment.provider);
+    (void)snprintf(path, sizeof(path), "%s/sandbox.db", folder);
+    assert_int_equal(bc_db_open(path, sandbox_migrations, &sandbox), BC_DB_OK);
+    assert_int_equal(bc_db_begin(sandbox), BC_DB_OK);
+    move_back(sandbox, "UPDATE payments SET created_ms = created_ms - ?", hours);
+    move_back(sandbox, "UPDATE refunds SET created_ms = created_ms - ?", hours);
+    move_back(sandbox, "UPDATE request_keys SET created_ms = created_ms - ?", hours);
+    sandbox_tidy(sandbox, bc_time_ms());
+    assert_int_equal(bc_db_commit(sandbox), BC_DB_OK);
+    bc_db_close(sandbox);
+    payment.provider = payment_provider_open(config);
+    assert_non_null(payment.provider);
+    assert_int_equal(bc_db_begin(payment.db), BC_DB_OK);
+    move_back(payment.db, "UPDATE orders SET created_ms = created_ms - ?", hours);
+    move_back(payment.db, "UPDATE refunds SET created_ms = created_ms - ?", hours);
+    assert_int_equal(bc_db_commit(payment.db), BC_DB_OK);
+}
+
+static void with_fault(const char *fault) {
+    char reason[BC_CONFIG_REASON_BYTES];
+    assert_true(bc_fault_init(fault, reason));
+}
+
+static bool count_refund(void *context, const provider_refund_t *refund) {
+    assert_int_equal(refund->amount_minor, 100);
+    ++*(int *)context;
+    return true;
+}
+
+static int refunds_there(const cart_id_t *order) {
+    int found = 0;
+    assert_int_equal(
+        payment_provider_refunds_of(payment.provider, read_order(order).payment, &limit, count_refund, &found),
+        PROVIDER_OK);
+    return found;
+}
+
+/* For each: heard or not at the first try, and hours later. */
+static void a_refund_repeated_after_its_key_was_forgotten_is_made_once(void **state) {
+    static const struct {
+        const char *fault;
+        int hours, there;
+    } cases[] = {
+        {"provider.refund-told=fail", 25, 1}, /* heard; the key is forgotten */
+        {"provider.refund-told=fail", 22, 1}, /* heard; the key repeats it */
+        {"provider.refund=fail", 25, 0},      /* not heard */
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        cart_id_t order = place(3);
+        pay(read_order(&order).payment);
+        cart_id_t refund = ask_back(&order, "key", 100);
+        with_fault(cases[i].fault);
+        assert_int_equal(payment_settle_refund(&payment, &refund, &limit), SETTLE_AWAY);
+        with_fault("");
+        assert_int_equal(refunds_there(&order), cases[i].there);
+        let_time_pass(cases[i].hours);
+        if (cases[i].hours > 23) { /* not asked for while it is not known whether it was made */
+            with_fault("provider.find=fail");
+            assert_int_equal(payment_settle_refund(&payment, &refund, &limit), SETTLE_AWAY);
+            with_fault("");
+            assert_int_equal(refunds_there(&order), cases[i].there);
+        }
+        assert_int_equal(payment_settle_refund(&payment, &refund, &limit), SETTLE_OK);
+        assert_int_equal(refunds_there(&order), 1);
+        assert_int_equal(read_order(&order).refunded_minor, 100);
+        assert_int_equal(read_order(&order).refunding_minor, 100);
+        assert_int_equal(close_all(state), 0);
+        assert_int_equal(open_all(state), 0);
+    }
+}
+
+static bool count_payment(void *context, const provider_payment_t *seen) {
+    (void)seen;
+    ++*(int *)context;
+    return true;
+}
+
+static int payments_there(void) {
+    int found = 0;
+    assert_int_equal(payment_provider_payments_since(payment.provider, 0, &limit, count_payment, &found), PROVIDER_OK);
+    return found;
+}
+
+static void a_payment_repeated_after_its_key_was_forgotten_is_made_once(void **state) {
+    static const struct {
+        const char *fault;
+        int hours, there;
+    } cases[] = {
+        {"provider.create-told=fail", 25, 1},
+        {"provider.create-told=fail", 22, 1},
+        {"provider.create=fail", 25, 0},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        with_fault(cases[i].fault);
+        cart_id_t id = write_order(book, 1);
+        assert_int_equal(payment_settle_create(&payment, &id, &limit), SETTLE_AWAY);
+        with_fault("");
+        assert_int_equal(payments_there(), cases[i].there);
+        let_time_pass(cases[i].hours);
+        assert_int_equal(payment_settle_create(&payment, &id, &limit), SETTLE_OK);
+        assert_int_equal(payments_there(), 1);
+        pay(read_order(&id).payment);
+        assert_int_equal(read_order(&id).state, ORDER_PAID);
+        assert_int_equal(close_all(state), 0);
+        assert_int_equal(open_all(state), 0);
+    }
+}
+
 int main(void) {
 #define EACH(test) cmocka_unit_test_setup_teardown(test, open_all, close_all)
     const struct CMUnitTest tests[] = {
@@ -356,6 +489,8 @@ int main(void) {
         EACH(a_round_costs_the_same_however_many_there_are),
         EACH(what_is_too_old_is_not_looked_at_any_more),
         EACH(an_away_provider_delays_only_what_it_was_asked),
+        EACH(a_refund_repeated_after_its_key_was_forgotten_is_made_once),
+        EACH(a_payment_repeated_after_its_key_was_forgotten_is_made_once),
     };
 #undef EACH
     bc_log_init("test", BC_LOG_ALERT);

@@ -593,6 +593,86 @@ static void lists_that_do_not_fit_are_refused(void **state) {
     }
 }
 
+/* --- what an earlier try made --- */
+
+#define SOME_PAYMENT(id, status, amount, received, currency, order)                                                    \
+    "{\"object\":\"payment_intent\",\"id\":\"" id "\",\"livemode\":false,\"status\":\"" status "\",\"amount\":" amount \
+    ",\"amount_received\":" received ",\"currency\":\"" currency                                                       \
+    "\",\"created\":1700000000,\"client_secret\":\"s\",\"metadata\":{\"order\":\"" order "\"}}"
+#define SOME_REFUND(id, amount, currency, refund)                                                                      \
+    "{\"object\":\"refund\",\"id\":\"" id "\",\"payment_intent\":\"pi_1\",\"status\":\"succeeded\",\"amount\":" amount \
+    ",\"currency\":\"" currency "\",\"created\":1700000000,\"metadata\":{\"refund\":\"" refund "\"}}"
+#define OTHERS                                                                                                         \
+    SOME_PAYMENT("pi_4", "canceled", "1299", "0", "eur", "ord_2")                                                      \
+    "," SOME_PAYMENT("pi_5", "canceled", "1298", "0", "eur", "ord_1") "," SOME_PAYMENT(                                \
+        "pi_6", "canceled", "1299", "0", "usd", "ord_1") "," SOME_PAYMENT("pi_7", "canceled", "1299", "0", "eur", "")
+
+static provider_result_t find_payment(provider_payment_t *payment) {
+    provider_limit_t limit = {.timeout_ms = 20000};
+    return provider->ops->find_payment(provider, &wish, 1700000000999, 1700003600000, &limit, payment);
+}
+
+static void a_payment_is_found_by_its_order(void **state) {
+    (void)state;
+    provider_payment_t payment = {.id = "as before"};
+    will(ANSWER, 200, NULL,
+         "{\"data\":[" OTHERS "," SOME_PAYMENT("pi_2", "canceled", "1299", "0", "eur", "ord_1") "],\"has_more\":true}");
+    will(ANSWER, 200, NULL,
+         "{\"data\":[" SOME_PAYMENT("pi_3", "succeeded", "1299", "1299", "eur", "ord_1") "],\"has_more\":true}");
+    assert_int_equal(find_payment(&payment), PROVIDER_OK);
+    assert_string_equal(payment.id, "pi_3"); /* the paid one before the others; the list was left there */
+    assert_int_equal(asked_count, 2);
+    assert_string_equal(asked[0].method, "GET");
+    assert_string_equal(asked[0].target,
+                        "/v1/payment_intents?limit=100&created[gte]=1700000000&created[lte]=1700003600");
+    (void)forget(NULL);
+    will(ANSWER, 200, NULL, "{\"data\":[" PAYMENT("pi_1", "processing", "") "," OTHERS "],\"has_more\":false}");
+    assert_int_equal(find_payment(&payment), PROVIDER_OK);
+    assert_string_equal(payment.id, "pi_1");
+}
+
+static void a_refund_is_found_by_its_name(void **state) {
+    (void)state;
+    provider_limit_t limit = {.timeout_ms = 20000};
+    provider_refund_t found = {.id = "as before"};
+    will(ANSWER, 200, NULL,
+         "{\"data\":[" SOME_REFUND("re_2", "500", "eur", "ref_2") "," SOME_REFUND(
+             "re_3", "499", "eur", "ref_1") "," SOME_REFUND("re_4", "500", "usd", "ref_1") "],\"has_more\":true}");
+    will(ANSWER, 200, NULL, "{\"data\":[" REFUND("re_1", "failed") "],\"has_more\":false}");
+    assert_int_equal(provider->ops->find_refund(provider, &refund_wish, &limit, &found), PROVIDER_OK);
+    assert_string_equal(found.id, "re_1");
+    assert_int_equal(found.state, PROVIDER_REFUND_FAILED);
+    assert_string_equal(asked[0].target, "/v1/refunds?limit=100&payment_intent=pi_1");
+}
+
+/* Only a list that was read to its end says that there is nothing. */
+static void nothing_is_there_only_when_the_whole_list_says_so(void **state) {
+    (void)state;
+    static const struct {
+        int status;
+        const char *body;
+        provider_result_t result;
+    } cases[] = {
+        {200, "{\"data\":[],\"has_more\":false}", PROVIDER_MISSING},
+        {200, "{\"data\":[" OTHERS "],\"has_more\":false}", PROVIDER_MISSING},
+        {200, "{\"data\":[" OTHERS "]}", PROVIDER_REFUSED},
+        {200, "{\"data\":[7],\"has_more\":false}", PROVIDER_REFUSED},
+        {401, ERROR("api_key_expired"), PROVIDER_REFUSED},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        provider_payment_t payment = {.id = "as before"};
+        (void)forget(NULL);
+        will(ANSWER, cases[i].status, NULL, cases[i].body);
+        provider_result_t result = find_payment(&payment);
+        if (result != cases[i].result) fail_msg("%d for %s", result, cases[i].body);
+        assert_string_equal(payment.id, "as before");
+    }
+    (void)forget(NULL);
+    for (int i = 0; i < STRIPE_TRIES_MAX; i++) will(ANSWER, 503, NULL, "");
+    provider_payment_t payment;
+    assert_int_equal(find_payment(&payment), PROVIDER_AWAY);
+}
+
 static void nobody_there_is_away(void **state) {
     (void)state;
     char text[512], reason[BC_CONFIG_REASON_BYTES];
@@ -634,6 +714,9 @@ int main(void) {
         TEST(lists_are_followed_page_by_page),
         TEST(a_list_ends_when_it_is_enough),
         TEST(lists_that_do_not_fit_are_refused),
+        TEST(a_payment_is_found_by_its_order),
+        TEST(a_refund_is_found_by_its_name),
+        TEST(nothing_is_there_only_when_the_whole_list_says_so),
         TEST(nobody_there_is_away),
     };
     return cmocka_run_group_tests(tests, begin, finish);
