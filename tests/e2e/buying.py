@@ -1,8 +1,13 @@
 """Buying, step by step: what tests of payment share."""
 
 import contextlib
+import pathlib
+import shutil
 import sqlite3
+import tempfile
 import uuid
+
+import httpx
 
 from api import Caller
 from shop import wait_for
@@ -159,18 +164,43 @@ INVARIANTS = {
 }
 
 
-def open_store(shop) -> sqlite3.Connection:
-    """The payment service's file, to be read only."""
-    store = sqlite3.connect(f"file:{shop.data}/payment.db?mode=ro", uri=True, timeout=10)
+@contextlib.contextmanager
+def held(shop):
+    """The files of the payment service stand still, as `bookcart backup` has it: nobody opens a store that a service writes."""
+    if shop.process is None or shop.process.poll() is not None:
+        yield
+        return
+    secret = (shop.data / "keys" / "service.key").read_text().strip()
+    transport = httpx.HTTPTransport(uds=str(shop.data / "run" / "payment-internal.sock"))
+    headers, id = {"Authorization": f"Bearer {secret}"}, uuid.uuid4().hex
+    with httpx.Client(transport=transport, base_url="http://payment", headers=headers, timeout=20) as internal:
+
+        def hold():  # it may have been killed a moment ago, and is coming back
+            with contextlib.suppress(httpx.HTTPError):
+                return internal.post("/internal/hold", json={"id": id, "ms": 10000}).status_code == 200
+
+        wait_for(hold, "the payment service to hold its files", 30)
+        yield
+        released = internal.post("/internal/hold/release", json={"id": id})
+        assert released.json() == {"held": True}, released.text  # else the copy may be torn
+
+
+def open_store(shop, name: str = "payment.db") -> sqlite3.Connection:
+    """What the payment service's file (or its sandbox's, sandbox.db) holds now: a copy in memory."""
+    with tempfile.TemporaryDirectory() as folder:
+        with held(shop):
+            for end in ("", "-wal"):
+                with contextlib.suppress(FileNotFoundError):
+                    shutil.copy(shop.data / f"{name}{end}", folder)
+        with contextlib.closing(sqlite3.connect(pathlib.Path(folder) / name)) as copy:
+            store = sqlite3.connect(":memory:")
+            copy.backup(store)
     store.create_function("order_text", 1, lambda data: public_id("ord_", data), deterministic=True)
     return store
 
 
 def check_books(shop) -> None:
     """Stock, orders, refunds and events agree with each other."""
-    store = open_store(shop)
-    try:
+    with contextlib.closing(open_store(shop)) as store:
         broken = {name: rows for name, sql in INVARIANTS.items() if (rows := store.execute(sql).fetchall())}
-    finally:
-        store.close()
     assert not broken, broken

@@ -10,7 +10,8 @@ import pytest
 import api
 from api import Caller, assert_problem, lines
 from buying import (
-    buy, check_books, checkout, confirm, key, money, order, order_form, place, refund, stock, wait_order, wait_stock,
+    buy, check_books, checkout, confirm, key, money, open_store, order, order_form, place, refund, stock, wait_order,
+    wait_stock,
 )  # fmt: skip
 from shop import wait_for
 
@@ -85,17 +86,13 @@ def buyer(faulty):
 
 def wait_settled(shop) -> None:
     """Nothing of what the service must still do by itself is left."""
-    from buying import open_store
 
     def settled():
-        store = open_store(shop)
-        try:
+        with contextlib.closing(open_store(shop)) as store:
             return store.execute(
                 "SELECT (SELECT COUNT(*) FROM refunds WHERE state = 0) + (SELECT COUNT(*) FROM webhooks WHERE state = 0)"
                 " + (SELECT COUNT(*) FROM orders WHERE state = 0 AND ending = 1)"
             ).fetchone()[0] == 0  # fmt: skip
-        finally:
-            store.close()
 
     wait_for(settled, "refunds, webhooks and endings to be over", 30)
 

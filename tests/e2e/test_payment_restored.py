@@ -1,22 +1,19 @@
 """A payment store that was put back: what was paid since the cut is found at the provider, and nobody's money is kept for nothing."""
 
+import contextlib
 import json
 import shutil
-import sqlite3
 import time
 
 import api
 from api import Caller
-from buying import buy, check_books, place, wait_stock
+from buying import buy, check_books, open_store, place, wait_stock
 from shop import wait_for
 
 
 def at_provider(shop, sql: str) -> list:
-    store = sqlite3.connect(f"file:{shop.data}/sandbox.db?mode=ro", uri=True, timeout=10)
-    try:
+    with contextlib.closing(open_store(shop, "sandbox.db")) as store:
         return store.execute(sql).fetchall()
-    finally:
-        store.close()
 
 
 def test_orders_that_the_cut_lost(make_shop):

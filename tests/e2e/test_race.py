@@ -9,7 +9,6 @@ import concurrent.futures
 import contextlib
 import itertools
 import random
-import sqlite3
 import threading
 import time
 
@@ -111,15 +110,10 @@ class Killer(threading.Thread):
 
 def receipts(shop) -> tuple[list, list]:
     """(payments that succeeded at the provider, paid orders), each as (order, amount)."""
-    provider = sqlite3.connect(f"file:{shop.data}/sandbox.db?mode=ro", uri=True, timeout=10)
-    store = open_store(shop)
-    try:
+    with contextlib.closing(open_store(shop, "sandbox.db")) as provider, contextlib.closing(open_store(shop)) as store:
         money = provider.execute("SELECT order_ref, amount - refunded FROM payments WHERE state = ?", (SUCCEEDED,)).fetchall()
         orders = store.execute("SELECT order_text(id), total_minor FROM orders WHERE state = 1").fetchall()
         return sorted(money), sorted(orders)
-    finally:
-        provider.close()
-        store.close()
 
 
 SUCCEEDED = 3  # payment_state_t of src/services/payment/payment_provider.h
