@@ -81,6 +81,7 @@ static const row_t table[BC_KEY_COUNT] = {
     [BC_EVENTS]          = {"BOOKCART_EVENTS", STORE, "local:", 0, 0, false, "event log"},
     [BC_SEARCH]          = {"BOOKCART_SEARCH", STORE, "fts5:", 0, 0, false, "search engine"},
     [BC_IMAGES]          = {"BOOKCART_IMAGES", STORE, "files:", 0, 0, false, "where covers and pictures are kept"},
+    [BC_IMAGES_SWEEP]    = {"BOOKCART_IMAGES_SWEEP", DURATION, "6h", 100, 7 * DAY, false, "pictures that nothing refers to are looked for so often; they go when they are a day old"},
     [BC_PAYMENTS]        = {"BOOKCART_PAYMENTS", STORE, "sandbox:", 0, 0, false, "payment provider"},
     [BC_MAIL]            = {"BOOKCART_MAIL", STORE, "files:", 0, 0, false, "where mail goes: files: (DATA/mail), smtp://host[:port] (STARTTLS when offered), smtps://host[:port]"},
 

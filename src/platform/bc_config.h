@@ -38,13 +38,14 @@ typedef enum {
     BC_CORS_ORIGINS,    /* list of exact origins */
     BC_LOG_LEVEL,       /* debug info warn error alert */
 
-    BC_DATABASE,   /* store: sqlite: */
-    BC_CART_STORE, /* journal: => sqlite:carts.db */
-    BC_EVENTS,     /* local: */
-    BC_SEARCH,     /* fts5: */
-    BC_IMAGES,     /* files: */
-    BC_PAYMENTS,   /* sandbox: or stripe: */
-    BC_MAIL,       /* files:, smtp://host[:port], smtps://host[:port] */
+    BC_DATABASE,     /* store: sqlite: */
+    BC_CART_STORE,   /* journal: => sqlite:carts.db */
+    BC_EVENTS,       /* local: */
+    BC_SEARCH,       /* fts5: */
+    BC_IMAGES,       /* files: */
+    BC_IMAGES_SWEEP, /* duration: between two looks for pictures that nothing refers to */
+    BC_PAYMENTS,     /* sandbox: or stripe: */
+    BC_MAIL,         /* files:, smtp://host[:port], smtps://host[:port] */
 
     BC_MAIL_FROM,     /* mail address; empty: noreply@ the public URL's host */
     BC_MAIL_USER,     /* text; empty: no login */

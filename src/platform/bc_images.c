@@ -19,7 +19,8 @@ struct bc_images {
     bc_task_t *task;        /* owned; NULL: nobody sweeps */
     bc_images_is_used_t is_used;
     void *context; /* borrowed */
-    bool swept;    /* the task's */
+    int64_t sweep_every_ms;
+    bool started; /* the task's */
 };
 
 bc_images_t *bc_images_create(const bc_config_t *config, const char *folder) {
@@ -28,6 +29,7 @@ bc_images_t *bc_images_create(const bc_config_t *config, const char *folder) {
         bc_log(BC_LOG_ERROR, "no-memory");
         return NULL;
     }
+    images->sweep_every_ms = bc_config_number(config, BC_IMAGES_SWEEP);
     images->host = bc_images_files_create(config, folder); /* the settings allow no other yet */
     if (images->host == NULL) {
         free(images);
@@ -133,12 +135,12 @@ int64_t bc_images_sweep(bc_images_t *images, int64_t kept_ms, bc_images_is_used_
 static int64_t sweep_step(bc_task_t *task, void *context) {
     bc_images_t *images = context;
     (void)task;
-    if (!images->swept) {
-        images->swept = true;
-        return FIRST_SWEEP_MS;
+    if (!images->started) { /* a start has better things to do */
+        images->started = true;
+        return images->sweep_every_ms < FIRST_SWEEP_MS ? images->sweep_every_ms : FIRST_SWEEP_MS;
     }
     (void)bc_images_sweep(images, BC_IMAGES_KEPT_MS, images->is_used, images->context); /* logged */
-    return BC_IMAGES_SWEEP_MS;
+    return images->sweep_every_ms;
 }
 
 bool bc_images_start_sweeping(bc_images_t *images, bc_images_is_used_t is_used, void *context) {

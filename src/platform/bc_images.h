@@ -23,7 +23,6 @@
 #define BC_IMAGES_NAME_CHARS 32
 #define BC_IMAGES_PREFIX     "/media/" /* of every address this host gives; no other address is ever swept */
 #define BC_IMAGES_KEPT_MS    (24 * 3600 * 1000LL)
-#define BC_IMAGES_SWEEP_MS   (6 * 3600 * 1000LL)
 #define BC_IMAGES_MEDIA      "image/jpeg image/png image/webp" /* what a route of pictures takes */
 
 typedef struct bc_images bc_images_t;
@@ -48,7 +47,7 @@ typedef bc_images_used_t (*bc_images_is_used_t)(void *context, const char *url);
  * `images`. */
 int64_t bc_images_sweep(bc_images_t *images, int64_t kept_ms, bc_images_is_used_t is_used, void *context);
 
-/* Sweeps every BC_IMAGES_SWEEP_MS in a thread, the first time a while after the start. false after a log line. */
+/* Sweeps every BOOKCART_IMAGES_SWEEP in a thread, the first time after that or ten minutes, whichever is less. false after a log line. */
 bool bc_images_start_sweeping(bc_images_t *images, bc_images_is_used_t is_used, void *context);
 void bc_images_stop(bc_images_t *images); /* in a service's stop(); NULL is fine */
 

@@ -2,6 +2,7 @@
 
 import base64
 import http.client
+import os
 import struct
 import time
 import zlib
@@ -253,6 +254,52 @@ def test_an_import_keeps_a_cover_that_was_uploaded(make_shop):
     assert httpx.get(shop.url + url).status_code == 200
     assert oct((shop.data / url.lstrip("/")).stat().st_mode & 0o777) == "0o600"
     admin.close()
+
+
+def grow_old(shop, url: str) -> None:
+    """As if it had been sent two days ago."""
+    then = time.time() - 2 * 24 * 3600
+    os.utime(shop.data / url.lstrip("/").rsplit("/", 1)[0], (then, then))
+
+
+def test_pictures_that_nothing_refers_to_go_by_themselves(make_shop):
+    """By the timers of library and auth; what is referred to stays, and so does what is young."""
+    shop = make_shop({"BOOKCART_IMAGES_SWEEP": "100ms"})
+    admin = api.Caller(shop.url, {"access_token": shop.admin()})
+    customers = [api.register(shop.url, f"swept-{n}@reader.example") for n in range(3)]
+
+    def is_there(url: str) -> bool:
+        return (shop.data / url.lstrip("/")).exists()
+
+    def cover(book: int) -> str:
+        return put(admin, f"/admin/books/{book}/cover", png(30, 40, (book, next(shade), 0))).json()["cover_url"]
+
+    def portrait(who) -> str:
+        return put(who, "/me/picture", png(30, 30, (0, next(shade), 9))).json()["picture_url"]
+
+    shade = iter(range(256))
+    kept = [cover(31), portrait(customers[0])]
+    banner = put(admin, "/admin/books/33/banner", png(90, 30)).json()["banner_url"]
+    young = [cover(32), portrait(customers[1])]
+    cover(32), portrait(customers[1])  # nothing refers to the young ones any more
+    for url in (*kept, banner):
+        grow_old(shop, url)
+    for _ in range(2):  # so that the second round comes after a whole sweep that has left the others
+        left = [cover(34), portrait(customers[2])]
+        cover(34), portrait(customers[2])
+        for url in left:
+            grow_old(shop, url)
+        wait_for(lambda: not any(is_there(url) for url in left), "the sweeps of library and auth")  # noqa: B023
+    assert all(is_there(url) for url in (*kept, banner, *young))
+    assert customers[2].call("POST", "/me/erase", json={"password": "a long enough password"}).status_code == 204
+    portraits = shop.data / "media" / "users"
+    for folder in portraits.iterdir():
+        grow_old(shop, f"/media/users/{folder.name}/large.webp")
+    # The erased one's and the young one go, the two that are shown stay.
+    wait_for(lambda: len(list(portraits.iterdir())) == 2, "the erased customer's picture to go")
+    assert is_there(kept[1]) and is_there(customers[1].get("/me").json()["picture_url"])
+    for caller in (admin, *customers):
+        caller.close()
 
 
 def test_many_at_once_are_all_answered(shop, customer):
