@@ -180,6 +180,18 @@ static inline int statements_of(const answer_t *answer) {
     return at == NULL ? -1 : atoi(at + 21);
 }
 
+/* A counter of /metrics; 0 before it was first counted. */
+static inline long counter(const char *name) {
+    char line[128];
+    answer_t page = call_with(BC_AUTH_INTERNAL, "GET", "/metrics", NULL, NULL, NULL);
+    assert_int_equal(page.status, 200);
+    (void)snprintf(line, sizeof(line), "\n%s ", name);
+    const char *at = page.text == NULL ? NULL : strstr(page.text, line);
+    long value = at == NULL ? 0 : atol(at + strlen(line));
+    drop(&page);
+    return value;
+}
+
 static inline char *service_key(void) {
     static char text[256];
     char path[128];

@@ -1,5 +1,5 @@
 /* Every public call of auth with good and bad input, against the real service on a unix socket. */
-#include "auth_harness.h"
+#include "auth_people.h"
 
 static void a_guest_gets_tokens_and_costs_no_query(void **state) {
     (void)state;
@@ -117,6 +117,73 @@ static void login_tells_nobody_whether_an_address_is_known(void **state) {
                 json_pack("{s:s, s:s, s:s}", "email", "emma@example.com", "password", "correct horse", "cart", "burn")),
            422, "not-acceptable-value");
     expect(post("/api/v1/auth/login", NULL, json_pack("{s:s}", "email", "emma@example.com")), 400, "malformed-request");
+}
+
+/* What a call costs that could tell by its time: password hashes, by far the most of it, and statements. */
+typedef struct {
+    int status;
+    long hashes;
+    int statements;
+} cost_t;
+
+static cost_t cost_of_login(const char *email, const char *password) {
+    long before = counter("bookcart_auth_hashes_total");
+    answer_t answer = post("/api/v1/auth/login", NULL, credentials(email, password));
+    cost_t cost = {answer.status, counter("bookcart_auth_hashes_total") - before, statements_of(&answer)};
+    drop(&answer);
+    return cost;
+}
+
+/* Not by a clock, which other work disturbs: by what is done. One argon2id at the stated cost, one look at the account, whatever is wrong. */
+static void a_login_that_fails_does_the_same_whatever_is_wrong(void **state) {
+    (void)state;
+    char long_one[301];
+    memset(long_one, 'p', 300);
+    long_one[300] = '\0';
+    start_service("BOOKCART_RATE_LIMITS = off\n");
+    person_t admin = administrator("admin@example.com"), disabled = registered("off@example.com");
+    (void)registered("emma@example.com");
+    char path[96];
+    (void)snprintf(path, sizeof(path), "/api/v1/admin/users/%s", disabled.id);
+    expect(patch(path, admin.token, json_pack("{s:b}", "disabled", 1)), 200, NULL);
+    const struct {
+        const char *email, *password;
+    } wrong[] = {
+        {"emma@example.com", "wrong horse"}, {"nobody@example.com", "wrong horse"},
+        {"off@example.com", "wrong horse"},  {"emma@example.com", ""},
+        {"nobody@example.com", ""},          {"emma@example.com", long_one},
+        {"nobody@example.com", long_one},
+    };
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        cost_t cost = cost_of_login(wrong[i].email, wrong[i].password);
+        assert_int_equal(cost.status, 401);
+        assert_int_equal(cost.hashes, 1);
+        assert_int_equal(cost.statements, 1);
+    }
+    cost_t right = cost_of_login("emma@example.com", PASSWORD), no_address = cost_of_login("nobody", "wrong horse");
+    assert_int_equal(right.status, 200);
+    assert_int_equal(right.hashes, 1);
+    /* What no account can have says nothing of accounts; the hash is computed all the same. */
+    assert_int_equal(no_address.status, 401);
+    assert_int_equal(no_address.hashes, 1);
+    assert_int_equal(no_address.statements, 0);
+}
+
+/* The whole work of a forgotten password is behind the request. */
+static void a_forgotten_password_costs_the_same_for_nobody(void **state) {
+    (void)state;
+    static const char *const emails[] = {"emma@example.com", "nobody@example.com", "no address"};
+    start_service("BOOKCART_RATE_LIMITS = off\n");
+    (void)registered("emma@example.com");
+    for (size_t i = 0; i < sizeof(emails) / sizeof(emails[0]); i++) {
+        long before = counter("bookcart_auth_hashes_total");
+        answer_t answer = post("/api/v1/auth/password/forgot", NULL, json_pack("{s:s}", "email", emails[i]));
+        assert_int_equal(answer.status, 202);
+        assert_int_equal(statements_of(&answer), 1);
+        assert_null(answer.text);
+        assert_int_equal(counter("bookcart_auth_hashes_total"), before);
+        drop(&answer);
+    }
 }
 
 static void wrong_passwords_delay_an_account_and_many_tries_an_address(void **state) {
@@ -295,6 +362,8 @@ int main(void) {
         CASE(a_guest_who_registers_keeps_his_id),
         CASE(registration_refuses_what_it_cannot_take),
         CASE(login_tells_nobody_whether_an_address_is_known),
+        CASE(a_login_that_fails_does_the_same_whatever_is_wrong),
+        CASE(a_forgotten_password_costs_the_same_for_nobody),
         CASE(wrong_passwords_delay_an_account_and_many_tries_an_address),
         CASE(limits_can_be_off_on_loopback),
         CASE(a_refresh_token_rotates),
