@@ -26,6 +26,7 @@ extern char **environ;
 
 typedef struct {
     const char *data, *listen, *config, *folder; /* NULL: not given; all but listen are absolute */
+    const char *all_of;                          /* NULL: not given */
     const char *words[2];                        /* what is not an option */
     int word_count;
     bool help;
@@ -39,6 +40,7 @@ typedef struct {
     int (*run)(const bc_config_t *config, const options_t *options);
     const char *folder;  /* the option that names a folder, and must be given; NULL: none */
     bool words_may_lack; /* fewer are fine */
+    bool has_all_of;     /* takes --all-of */
 } command_t;
 
 static int run_up(const bc_config_t *config, const options_t *options) {
@@ -102,7 +104,7 @@ static int run_restore(const bc_config_t *config, const options_t *options) {
 
 static int run_events(const bc_config_t *config, const options_t *options) {
     return program_events(config, options->word_count > 0 ? options->words[0] : NULL,
-                          options->word_count > 1 ? options->words[1] : NULL);
+                          options->word_count > 1 ? options->words[1] : NULL, options->all_of);
 }
 
 static int run_settings(const bc_config_t *config, const options_t *options) {
@@ -124,9 +126,9 @@ static const command_t commands[] = {
      "an administrator, or another password for one; it is read from standard input", 2, false, false,
      .run = run_admin},
     {"keys", "keys rotate --data DIR|--config FILE", "publish a new signing key", 1, false, false, .run = run_keys},
-    {"events", "events [list|replay [EVENT]] --data DIR|--config FILE",
-     "how far services follow each other; what they could not apply; try that again", 2, false, false, run_events,
-     .words_may_lack = true},
+    {"events", "events [list|replay [EVENT]|discard EVENT|discard --all-of TYPE] --data DIR|--config FILE",
+     "how far services follow each other; what they could not apply; try that again, or give it up", 2, false, false,
+     run_events, .words_may_lack = true, .has_all_of = true},
     {"backup", "backup --to DIR --data DIR|--config FILE", "one cut of everything, while the shop runs", 0, false,
      false, run_backup, .folder = "--to"},
     {"restore", "restore --from DIR --data NEWDIR|--config FILE", "a backup into a new folder; every session ends", 0,
@@ -186,6 +188,7 @@ static bool read_options(const command_t *command, int count, char **arguments, 
         const char **place = strcmp(argument, "--data") == 0                                     ? &read.data
                              : strcmp(argument, "--config") == 0                                 ? &read.config
                              : command->listens && strcmp(argument, "--listen") == 0             ? &read.listen
+                             : command->has_all_of && strcmp(argument, "--all-of") == 0          ? &read.all_of
                              : command->folder != NULL && strcmp(argument, command->folder) == 0 ? &read.folder
                                                                                                  : NULL;
         if (place == NULL) {

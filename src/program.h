@@ -178,9 +178,9 @@ bool program_folder_is_free(const char *path);
 int program_backup(const bc_config_t *config, const char *folder);
 int program_restore(const bc_config_t *config, const char *folder);
 
-/* --- program_events.c: `bookcart events`; words are NULL where not given. The process's exit code. --- */
+/* --- program_events.c: `bookcart events`; words, and the type after --all-of, are NULL where not given. The process's exit code. --- */
 
-int program_events(const bc_config_t *config, const char *verb, const char *event);
+int program_events(const bc_config_t *config, const char *verb, const char *event, const char *all_of);
 
 /* --- program_up.c --- */
 

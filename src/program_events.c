@@ -1,5 +1,6 @@
 /*
- * `bookcart events`: how far each service follows the others' logs, and the events it could not apply; `replay` tries those again.
+ * `bookcart events`: how far each service follows the others' logs, and the events it could not apply; `replay` tries those again,
+ * `discard` gives them up and prints them one last time. Like every command it asks no question back: it names one event or one type.
  * All of it by the services' internal listeners: they alone touch their databases.
  */
 #include "program.h"
@@ -146,15 +147,78 @@ static int replay(const bc_config_t *config, const char *key, const char *event)
     return whole ? 0 : 1;
 }
 
-int program_events(const bc_config_t *config, const char *verb, const char *event) {
+/* --- discard: what cannot and need not be applied --- */
+
+static void print_discarded(size_t service, const json_t *letters) {
+    size_t i;
+    const json_t *letter;
+    json_array_foreach(letters, i, letter) {
+        const json_t *event = json_object_get(letter, "event");
+        char *text = json_dumps(event, JSON_COMPACT); /* the last copy there is */
+        printf("%-8s discarded: %s %s %s key %s: %s\n  %s\n", program_services[service].name, text_of(letter, "source"),
+               text_of(event, "id"), text_of(event, "type"), text_of(event, "subject"), text_of(letter, "reason"),
+               text == NULL ? "" : text);
+        free(text);
+    }
+}
+
+typedef struct {
+    size_t discarded, left;
+    bool whole; /* every service has answered */
+} discarded_t;
+
+/* Asks one service until it has no more of them. */
+static void discard_at(const bc_config_t *config, size_t service, const char *key, const json_t *body,
+                       discarded_t *sum) {
+    bool more = true;
+    size_t left = 0;
+    while (more) {
+        int status = 0;
+        json_t *reply = call(config, service, key, "POST", BC_DEAD_LETTERS_DISCARD_PATH, body, &status);
+        if (status == 200) {
+            const json_t *letters = json_object_get(reply, "items");
+            print_discarded(service, letters);
+            sum->discarded += json_array_size(letters);
+            left = (size_t)json_integer_value(json_object_get(reply, "left"));
+        } else if (status != 404) { /* 404: the event is not among its letters */
+            fprintf(stderr, "bookcart: events: %s does not answer\n", program_services[service].name);
+            sum->whole = false;
+        }
+        more = status == 200 && json_is_true(json_object_get(reply, "more"));
+        json_decref(reply);
+    }
+    sum->left += left;
+}
+
+static int discard(const bc_config_t *config, const char *key, const char *event, const char *type) {
+    json_t *body = event != NULL ? json_pack("{s:s}", "event", event) : json_pack("{s:s}", "type", type);
+    discarded_t sum = {.whole = body != NULL};
+    for (size_t i = 0; i < PROGRAM_SERVICES && body != NULL; i++) discard_at(config, i, key, body, &sum);
+    json_decref(body);
+    if (sum.whole && sum.discarded == 0) {
+        fprintf(stderr, "bookcart: events: no dead letter %s%s\n", event != NULL ? "" : "of type ",
+                event != NULL ? event : type);
+        return 1;
+    }
+    printf("%zu discarded\n", sum.discarded);
+    if (sum.left > 0) printf("%zu left; what was behind a discarded one can be replayed now\n", sum.left);
+    return sum.whole ? 0 : 1;
+}
+
+int program_events(const bc_config_t *config, const char *verb, const char *event, const char *all_of) {
     char key[BC_SECRET_MAX + 1];
     bool lists = verb == NULL || strcmp(verb, "list") == 0;
-    if ((lists && event != NULL) || (!lists && strcmp(verb, "replay") != 0)) {
-        fprintf(stderr, "usage: bookcart events [list|replay [EVENT]] --data DIR|--config FILE\n");
+    bool discards = !lists && strcmp(verb, "discard") == 0;
+    bool fits = lists      ? event == NULL && all_of == NULL
+                : discards ? (event == NULL) != (all_of == NULL)
+                           : strcmp(verb, "replay") == 0 && all_of == NULL;
+    if (!fits) {
+        fprintf(stderr, "usage: bookcart events [list|replay [EVENT]|discard EVENT|discard --all-of TYPE] "
+                        "--data DIR|--config FILE\n");
         return 2;
     }
     if (!bc_client_init() || !program_service_key(config, "events", key, sizeof(key))) return 1;
-    int code = lists ? list(config, key) : replay(config, key, event);
+    int code = lists ? list(config, key) : discards ? discard(config, key, event, all_of) : replay(config, key, event);
     bc_secret_wipe(key, sizeof(key));
     return code;
 }

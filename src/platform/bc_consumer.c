@@ -47,9 +47,10 @@ struct bc_consumer {
     bool loaded;  /* generation and position are the database's */
     bool patient; /* the log was heard just now: the next question may wait for an answer */
     json_t *page;
-    size_t next; /* of the page */
-    bool singly; /* for the rest of the page */
-    int tries;   /* of the event or letter that is tried now */
+    size_t next;                       /* of the page */
+    bool singly;                       /* for the rest of the page */
+    char tried[BC_EVENT_ID_CHARS + 1]; /* the event or letter that failed last */
+    int tries;                         /* of that one */
     int64_t pause_ms;
 };
 
@@ -166,7 +167,12 @@ static void log_dead(const bc_event_t *event, const char *reason) {
 }
 
 /* What comes after an outcome that was rolled back: true = it was tried often enough and is to be a dead letter. */
-static bool is_dead(bc_consumer_t *consumer, const outcome_t *outcome) {
+static bool is_dead(bc_consumer_t *consumer, const bc_event_t *event, const outcome_t *outcome) {
+    if (strcmp(consumer->tried, event->id) != 0) {
+        /* Another than the last time: a replay went before it, or the one before it was discarded. */
+        (void)snprintf(consumer->tried, sizeof(consumer->tried), "%s", event->id); /* judged to fit */
+        consumer->tries = 0;
+    }
     return outcome->result == BC_EVENT_FAILED && ++consumer->tries >= BC_EVENT_TRIES_MAX;
 }
 
@@ -185,8 +191,8 @@ static int64_t take_next(bc_consumer_t *consumer) {
     if (outcome.result != BC_EVENT_APPLIED) {
         bc_event_t event;
         bc_db_rollback(db);
-        if (!is_dead(consumer, &outcome)) return wait_after(consumer, &outcome);
         (void)bc_event_read(object, consumer->options.source, &event); /* was read before */
+        if (!is_dead(consumer, &event, &outcome)) return wait_after(consumer, &outcome);
         if (bc_db_begin(db) != BC_DB_OK) return pause_longer(consumer, "the database fails");
         bc_letter_put(db, &event, object, outcome.reason, consumer->tries, bc_time_ms());
         log_dead(&event, outcome.reason);
@@ -212,7 +218,7 @@ static int64_t replay(bc_consumer_t *consumer, const json_t *letter) {
     if (outcome.result != BC_EVENT_APPLIED) {
         applied = false;
         bc_db_rollback(db);
-        if (!is_dead(consumer, &outcome)) return wait_after(consumer, &outcome);
+        if (!is_dead(consumer, &event, &outcome)) return wait_after(consumer, &outcome);
         if (bc_db_begin(db) != BC_DB_OK) return pause_longer(consumer, "the database fails");
         bc_letter_failed(db, &event, outcome.reason, consumer->tries, bc_time_ms());
         log_dead(&event, outcome.reason);

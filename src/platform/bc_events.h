@@ -10,7 +10,7 @@
  *          any moment loses nothing.
  * Fail:    BC_EVENT_WAIT (something it needs is away) is tried again with growing pauses for ever and holds the log up.
  *          BC_EVENT_FAILED is tried BC_EVENT_TRIES_MAX times, then it goes to `dead_letters`, and so does whatever follows for the same
- *          key, so that a key's events keep their order. `bookcart events` shows and replays them.
+ *          key, so that a key's events keep their order. `bookcart events` shows, replays and discards them.
  * Restore: the log of a restored store has another `generation`. Its followers begin at 0; the inbox drops what was applied.
  *
  * A service's migrations hold BC_EVENTS_MIGRATION once.
@@ -135,13 +135,21 @@ const char *bc_consumer_state(bc_consumer_t *consumer);
  *   {"log":{"generation","head"}, "followed":[{"source","position"}], "next":"<position>"|null,
  *    "items":[{"position","source","reason","tries","failed_at","event":{…}}]}
  * {"POST", "/internal/dead-letters/replay", BC_INTERNAL, …, .fields = "event:string"} answers {"replayed":<number>}, or 404: puts all, or
- * those of the named event's key, back before the log's next event, in their order. */
-#define BC_DEAD_LETTERS_PATH        "/internal/dead-letters"
-#define BC_DEAD_LETTERS_REPLAY_PATH "/internal/dead-letters/replay"
-#define BC_DEAD_LETTERS_QUERY       "limit after"
-#define BC_DEAD_LETTERS_FIELDS      "event:string"
+ * those of the named event's key, back before the log's next event, in their order.
+ * {"POST", "/internal/dead-letters/discard", BC_INTERNAL, …, .fields = "event:string type:string"}, one of the two, answers
+ *   {"items":[{"source","reason","event":{…}}], "more", "left"}: up to 100 that are none any more, whether others match, how many dead
+ *   letters there are now; 404 when the named event is none. What is discarded counts as applied, is never tried again, and stands in the
+ *   log (event-discarded); what was behind it is still dead. */
+#define BC_DEAD_LETTERS_PATH         "/internal/dead-letters"
+#define BC_DEAD_LETTERS_REPLAY_PATH  "/internal/dead-letters/replay"
+#define BC_DEAD_LETTERS_DISCARD_PATH "/internal/dead-letters/discard"
+#define BC_DEAD_LETTERS_QUERY        "limit after"
+#define BC_DEAD_LETTERS_FIELDS       "event:string"
+#define BC_DEAD_LETTERS_DISCARDED    "event:string type:string"
 void bc_dead_letters_serve(bc_db_t *db, bc_request_t *request, bc_reply_t *reply);
 void bc_dead_letters_replay(bc_consumer_t *const *consumers, size_t count, bc_db_t *db, bc_request_t *request,
                             bc_reply_t *reply);
+void bc_dead_letters_discard(bc_consumer_t *const *consumers, size_t count, bc_db_t *db, bc_request_t *request,
+                             bc_reply_t *reply);
 
 #endif

@@ -1,5 +1,6 @@
 """Events between services, as an operator sees them, and what they do to carts that people have open."""
 
+import json
 import sqlite3
 import time
 
@@ -82,6 +83,36 @@ def test_a_dead_letter_is_shown_and_replayed(make_shop):
     assert events(shop, "replay", "evt_none").returncode == 1
     assert events(shop, "drop").returncode == 2
     assert "event-is-dead" in shop.log.read_text()
+
+
+def test_a_dead_letter_is_discarded_and_named_in_the_log(make_shop):
+    shop = make_shop(catalogue=False)
+    assert shop.stop() == 0
+    for key in ("ord_1", "ord_2", "ord_3"):
+        put_event(shop, key, '{"order":"%s"}' % key)
+    shop.start()
+    wait_for(lambda: events(shop).stdout.splitlines()[-1] == "3 dead letters", "three dead letters", 30)
+    for words in (("discard",), ("discard", "evt_ord_1", "--all-of", "order.paid"), ("list", "--all-of", "order.paid"),
+                  ("replay", "--all-of", "order.paid")):
+        assert events(shop, *words).returncode == 2, words
+    assert shop.run("keys", "rotate", "--all-of", "order.paid", "--data", str(shop.data)).returncode == 2
+    for words in (("discard", "evt_none"), ("discard", "--all-of", "order.refunded")):
+        done = events(shop, *words)
+        assert (done.returncode, done.stdout) == (1, "") and "no dead letter" in done.stderr
+    assert events(shop).stdout.splitlines()[-1] == "3 dead letters"
+    done = events(shop, "discard", "evt_ord_1")
+    assert done.returncode == 0, done.stderr
+    first, event, count, left = done.stdout.splitlines()
+    assert first == "cart     discarded: payment evt_ord_1 order.paid key ord_1: its data is malformed"
+    assert json.loads(event)["data"] == {"order": "ord_1"}  # whole: there is no other copy
+    assert (count, left.split()[0]) == ("1 discarded", "2")
+    done = events(shop, "discard", "--all-of", "order.paid")
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == "2 discarded"
+    assert events(shop).stdout.splitlines()[-1] == "0 dead letters"
+    named = [json.loads(line) for line in shop.log.read_text().splitlines() if '"event-discarded"' in line]
+    assert {(line["log"], line["id"], line["type"], line["key"]) for line in named} == {
+        ("payment", f"evt_{key}", "order.paid", key) for key in ("ord_1", "ord_2", "ord_3")
+    }
 
 
 def attempt(step):

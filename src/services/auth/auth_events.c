@@ -15,3 +15,8 @@ void auth_dead_letters_replay(bc_request_t *request, bc_reply_t *reply, void *co
     auth_t *auth = context;
     bc_dead_letters_replay(NULL, 0, auth->db, request, reply); /* it follows no log */
 }
+
+void auth_dead_letters_discard(bc_request_t *request, bc_reply_t *reply, void *context) {
+    auth_t *auth = context;
+    bc_dead_letters_discard(NULL, 0, auth->db, request, reply);
+}

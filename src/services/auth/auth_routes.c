@@ -40,6 +40,7 @@ static const bc_route_t internal_routes[] = {
     {"GET",  BC_EVENTS_PATH,               BC_INTERNAL, auth_events,                  .query = BC_FEED_QUERY},
     {"GET",  BC_DEAD_LETTERS_PATH,         BC_INTERNAL, auth_dead_letters,            .query = BC_DEAD_LETTERS_QUERY},
     {"POST", BC_DEAD_LETTERS_REPLAY_PATH,  BC_INTERNAL, auth_dead_letters_replay,     .fields = BC_DEAD_LETTERS_FIELDS},
+    {"POST", BC_DEAD_LETTERS_DISCARD_PATH, BC_INTERNAL, auth_dead_letters_discard,    .fields = BC_DEAD_LETTERS_DISCARDED},
     {"GET",  "/internal/users/{id}",       BC_INTERNAL, auth_internal_user,           .query = NULL},
     {"POST", "/internal/admins",           BC_INTERNAL, auth_internal_admin,          .fields = "email:string! password:string!"},
     {"POST", "/internal/admins/password",  BC_INTERNAL, auth_internal_admin_password, .fields = "email:string! password:string!"},

@@ -178,5 +178,6 @@ void auth_internal_rotate(bc_request_t *request, bc_reply_t *reply, void *contex
 void auth_events(bc_request_t *request, bc_reply_t *reply, void *context);
 void auth_dead_letters(bc_request_t *request, bc_reply_t *reply, void *context);
 void auth_dead_letters_replay(bc_request_t *request, bc_reply_t *reply, void *context);
+void auth_dead_letters_discard(bc_request_t *request, bc_reply_t *reply, void *context);
 
 #endif

@@ -292,6 +292,8 @@ const bc_route_t cart_service_routes[] = {
      .fields = "id:string! changes:array!"},
     {"GET", BC_DEAD_LETTERS_PATH, BC_INTERNAL, cart_service_handle_letters, .query = BC_DEAD_LETTERS_QUERY},
     {"POST", BC_DEAD_LETTERS_REPLAY_PATH, BC_INTERNAL, cart_service_handle_replay, .fields = BC_DEAD_LETTERS_FIELDS},
+    {"POST", BC_DEAD_LETTERS_DISCARD_PATH, BC_INTERNAL, cart_service_handle_discard,
+     .fields = BC_DEAD_LETTERS_DISCARDED},
     {"POST", "/internal/carts/merge", BC_INTERNAL, handle_merge, .fields = "guest:string! user:string! mode:string!"},
     {.method = NULL},
 };

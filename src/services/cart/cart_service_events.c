@@ -169,3 +169,8 @@ void cart_service_handle_replay(bc_request_t *request, bc_reply_t *reply, void *
     cart_service_t *service = context;
     bc_dead_letters_replay(service->consumers, SOURCES, service->events_db, request, reply);
 }
+
+void cart_service_handle_discard(bc_request_t *request, bc_reply_t *reply, void *context) {
+    cart_service_t *service = context;
+    bc_dead_letters_discard(service->consumers, SOURCES, service->events_db, request, reply);
+}

@@ -223,6 +223,7 @@ bool cart_service_events_migrate(const bc_config_t *config);
 void cart_service_events_ready(cart_service_t *service, json_t *checks);
 void cart_service_handle_letters(bc_request_t *request, bc_reply_t *reply, void *context);
 void cart_service_handle_replay(bc_request_t *request, bc_reply_t *reply, void *context);
+void cart_service_handle_discard(bc_request_t *request, bc_reply_t *reply, void *context);
 
 /* cart_service_metrics.c */
 void cart_service_measure(cart_service_t *service);

@@ -119,3 +119,9 @@ void library_handle_dead_letters_replay(bc_request_t *request, bc_reply_t *reply
     bc_consumer_t *const consumers[] = {library->stock};
     bc_dead_letters_replay(consumers, 1, library_store_db(library->store), request, reply);
 }
+
+void library_handle_dead_letters_discard(bc_request_t *request, bc_reply_t *reply, void *context) {
+    const library_t *library = context;
+    bc_consumer_t *const consumers[] = {library->stock};
+    bc_dead_letters_discard(consumers, 1, library_store_db(library->store), request, reply);
+}

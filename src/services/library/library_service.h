@@ -93,5 +93,6 @@ void library_reply_failed(bc_reply_t *reply);
 void library_handle_events(bc_request_t *request, bc_reply_t *reply, void *context);
 void library_handle_dead_letters(bc_request_t *request, bc_reply_t *reply, void *context);
 void library_handle_dead_letters_replay(bc_request_t *request, bc_reply_t *reply, void *context);
+void library_handle_dead_letters_discard(bc_request_t *request, bc_reply_t *reply, void *context);
 
 #endif

@@ -16,3 +16,9 @@ void payment_dead_letters_replay(bc_request_t *request, bc_reply_t *reply, void 
     bc_consumer_t *const consumers[] = {payment->library, payment->auth};
     bc_dead_letters_replay(consumers, 2, payment->db, request, reply);
 }
+
+void payment_dead_letters_discard(bc_request_t *request, bc_reply_t *reply, void *context) {
+    payment_t *payment = context;
+    bc_consumer_t *const consumers[] = {payment->library, payment->auth};
+    bc_dead_letters_discard(consumers, 2, payment->db, request, reply);
+}

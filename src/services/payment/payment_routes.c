@@ -33,6 +33,7 @@ const bc_route_t payment_internal_routes[] = {
     {"GET",  BC_EVENTS_PATH,                BC_INTERNAL, payment_events, .query = BC_FEED_QUERY},
     {"GET",  BC_DEAD_LETTERS_PATH,          BC_INTERNAL, payment_dead_letters, .query = BC_DEAD_LETTERS_QUERY},
     {"POST", BC_DEAD_LETTERS_REPLAY_PATH,   BC_INTERNAL, payment_dead_letters_replay, .fields = BC_DEAD_LETTERS_FIELDS},
+    {"POST", BC_DEAD_LETTERS_DISCARD_PATH,  BC_INTERNAL, payment_dead_letters_discard, .fields = BC_DEAD_LETTERS_DISCARDED},
     {.method = NULL},
 };
 /* clang-format on */

@@ -74,6 +74,7 @@ void payment_internal_export(bc_request_t *request, bc_reply_t *reply, void *con
 void payment_events(bc_request_t *request, bc_reply_t *reply, void *context); /* payment_events.c */
 void payment_dead_letters(bc_request_t *request, bc_reply_t *reply, void *context);
 void payment_dead_letters_replay(bc_request_t *request, bc_reply_t *reply, void *context);
+void payment_dead_letters_discard(bc_request_t *request, bc_reply_t *reply, void *context);
 
 /* Threads' steps. */
 int64_t payment_keeper_step(bc_task_t *task, void *context);

@@ -52,3 +52,9 @@ void question_dead_letters_replay(bc_request_t *request, bc_reply_t *reply, void
     bc_consumer_t *const consumers[] = {question->users};
     bc_dead_letters_replay(consumers, 1, question->db, request, reply);
 }
+
+void question_dead_letters_discard(bc_request_t *request, bc_reply_t *reply, void *context) {
+    question_t *question = context;
+    bc_consumer_t *const consumers[] = {question->users};
+    bc_dead_letters_discard(consumers, 1, question->db, request, reply);
+}

@@ -52,6 +52,7 @@ void question_event(bc_db_t *db, const char *type, const cart_id_t *id);
 void question_events(bc_request_t *request, bc_reply_t *reply, void *context);
 void question_dead_letters(bc_request_t *request, bc_reply_t *reply, void *context);
 void question_dead_letters_replay(bc_request_t *request, bc_reply_t *reply, void *context);
+void question_dead_letters_discard(bc_request_t *request, bc_reply_t *reply, void *context);
 
 /* question_parts.c: what other services are asked. Each blocks for question_part_timeout_ms at most. */
 typedef enum { QUESTION_PART_YES, QUESTION_PART_NO, QUESTION_PART_AWAY } question_part_t;

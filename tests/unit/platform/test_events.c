@@ -61,6 +61,11 @@ static void serve_replay(bc_request_t *request, bc_reply_t *reply, void *context
     bc_dead_letters_replay(&consumer, 1, own_db, request, reply);
 }
 
+static void serve_discard(bc_request_t *request, bc_reply_t *reply, void *context) {
+    (void)context;
+    bc_dead_letters_discard(&consumer, 1, own_db, request, reply);
+}
+
 static const bc_route_t log_routes[] = {
     {"GET", BC_EVENTS_PATH, BC_INTERNAL, serve_log, .query = BC_FEED_QUERY},
     {.method = NULL},
@@ -69,6 +74,7 @@ static const bc_route_t log_routes[] = {
 static const bc_route_t own_routes[] = {
     {"GET", BC_DEAD_LETTERS_PATH, BC_INTERNAL, serve_letters, .query = BC_DEAD_LETTERS_QUERY},
     {"POST", BC_DEAD_LETTERS_REPLAY_PATH, BC_INTERNAL, serve_replay, .fields = BC_DEAD_LETTERS_FIELDS},
+    {"POST", BC_DEAD_LETTERS_DISCARD_PATH, BC_INTERNAL, serve_discard, .fields = BC_DEAD_LETTERS_DISCARDED},
     {.method = NULL},
 };
 
@@ -379,6 +385,123 @@ static void what_fails_is_dead_and_its_key_stays_behind_it(void **state) {
     json_decref(reply);
 }
 
+/* How many went; *left and *more as the answer says. */
+static size_t discard(const char *field, const char *value, int *left, bool *more) {
+    json_t *reply = call("POST", BC_DEAD_LETTERS_DISCARD_PATH, json_pack("{s:s}", field, value), 200);
+    size_t count = json_array_size(json_object_get(reply, "items"));
+    *left = (int)json_integer_value(json_object_get(reply, "left"));
+    *more = json_is_true(json_object_get(reply, "more"));
+    json_decref(reply);
+    return count;
+}
+
+static void read_log_anew(void) {
+    stop_consumer();
+    assert_int_equal(bc_db_begin(own_db), BC_DB_OK);
+    assert_int_equal(bc_run(bc_db_prepare(own_db, "UPDATE followed SET position = 0")), BC_DB_DONE);
+    assert_int_equal(bc_db_commit(own_db), BC_DB_OK);
+    start_consumer();
+}
+
+static void what_is_discarded_is_never_tried_again(void **state) {
+    (void)state;
+    char id[64];
+    int left = -1;
+    bool more = true;
+    atomic_store(&failing, 2);
+    publish("order.paid", "a", 2);
+    publish("order.paid", "b", 3);
+    publish("order.paid", "a", 4);
+    start_log();
+    start_consumer();
+    expect_letters(2);
+    expect_applied("b:3");
+    json_t *reply = letters();
+    const json_t *event = json_object_get(json_array_get(json_object_get(reply, "items"), 0), "event");
+    (void)snprintf(id, sizeof(id), "%s", json_string_value(json_object_get(event, "id")));
+    json_t *gone = call("POST", BC_DEAD_LETTERS_DISCARD_PATH, json_pack("{s:s}", "event", id), 200);
+    const json_t *first = json_array_get(json_object_get(gone, "items"), 0);
+    assert_int_equal(json_array_size(json_object_get(gone, "items")), 1);
+    assert_true(json_equal(json_object_get(first, "event"), event)); /* whole: it is the last copy */
+    assert_string_equal(json_string_value(json_object_get(first, "source")), "payment");
+    assert_string_equal(json_string_value(json_object_get(first, "reason")), "number 2 will not go");
+    assert_int_equal(json_integer_value(json_object_get(gone, "left")), 1);
+    assert_true(json_is_false(json_object_get(gone, "more")));
+    json_decref(gone);
+    json_decref(reply);
+    json_decref(call("POST", BC_DEAD_LETTERS_DISCARD_PATH, json_pack("{s:s}", "event", id), 404));
+    /* What was behind it stays behind it, and what comes after that, until they are replayed. */
+    publish("order.paid", "a", 5);
+    expect_letters(2);
+    read_log_anew();
+    publish("order.paid", "b", 6);
+    expect_applied("b:3 b:6");
+    expect_letters(2);
+    atomic_store(&failing, -1); /* it would go now, and is not asked */
+    json_decref(call("POST", BC_DEAD_LETTERS_REPLAY_PATH, json_object(), 200));
+    expect_applied("b:3 b:6 a:4 a:5");
+    expect_letters(0);
+    read_log_anew();
+    publish("order.paid", "a", 7);
+    expect_applied("b:3 b:6 a:4 a:5 a:7");
+    assert_int_equal(discard("type", "order.paid", &left, &more), 0);
+    assert_int_equal(left, 0);
+    assert_false(more);
+}
+
+static void all_of_a_type_are_discarded_in_bounded_steps(void **state) {
+    (void)state;
+    int left = -1;
+    bool more = false;
+    json_t *data = json_pack("{s:i}", "number", 2);
+    atomic_store(&failing, 2);
+    assert_int_equal(bc_db_begin(log_db), BC_DB_OK);
+    for (int i = 0; i < 201; i++) bc_event_put(log_db, "orders", "order.paid", "a", data);
+    bc_event_put(log_db, "orders", "order.shipped", "a", data);
+    assert_int_equal(bc_db_commit(log_db), BC_DB_OK);
+    json_decref(data);
+    start_log();
+    start_consumer();
+    publish("order.paid", "b", 3); /* applied: everything before it is dead */
+    expect_applied("b:3");
+    assert_int_equal(discard("type", "order.refunded", &left, &more), 0);
+    assert_int_equal(left, 202);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(discard("type", "order.paid", &left, &more), 100);
+        assert_true(more);
+        assert_int_equal(left, 102 - 100 * i);
+    }
+    assert_int_equal(discard("type", "order.paid", &left, &more), 1);
+    assert_false(more);
+    assert_int_equal(left, 1); /* of another type */
+    static const char *const bad[] = {"{}", "{\"event\":\"evt_x\",\"type\":\"order.paid\"}", "{\"event\":7}"};
+    for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+        json_decref(call("POST", BC_DEAD_LETTERS_DISCARD_PATH, json_loads(bad[i], 0, NULL), 400));
+    expect_letters(1);
+}
+
+static void what_is_discarded_while_it_is_tried_costs_the_next_no_try(void **state) {
+    (void)state;
+    int left = -1;
+    bool more = true;
+    atomic_store(&failing, 2);
+    publish("order.paid", "a", 2);
+    start_log();
+    start_consumer();
+    expect_letters(1);
+    int before = atomic_load(&tried);
+    json_decref(call("POST", BC_DEAD_LETTERS_REPLAY_PATH, json_object(), 200));
+    int64_t until = bc_monotonic_ms() + PATIENCE_MS;
+    while (atomic_load(&tried) < before + 3 && bc_monotonic_ms() < until) (void)usleep(2000);
+    assert_int_equal(discard("type", "order.paid", &left, &more), 1);
+    assert_int_equal(left, 0);
+    atomic_store(&failing, 7);
+    before = atomic_load(&tried);
+    publish("order.paid", "c", 7);
+    expect_letters(1);
+    assert_true(atomic_load(&tried) - before >= BC_EVENT_TRIES_MAX);
+}
+
 static void a_log_that_is_away_is_asked_again(void **state) {
     (void)state;
     start_consumer();
@@ -440,6 +563,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(a_restored_log_is_read_from_its_beginning, setup, teardown),
         cmocka_unit_test_setup_teardown(what_waits_holds_the_log_up_and_goes_on, setup, teardown),
         cmocka_unit_test_setup_teardown(what_fails_is_dead_and_its_key_stays_behind_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_discarded_is_never_tried_again, setup, teardown),
+        cmocka_unit_test_setup_teardown(all_of_a_type_are_discarded_in_bounded_steps, setup, teardown),
+        cmocka_unit_test_setup_teardown(what_is_discarded_while_it_is_tried_costs_the_next_no_try, setup, teardown),
         cmocka_unit_test_setup_teardown(a_log_that_is_away_is_asked_again, setup, teardown),
         cmocka_unit_test_setup_teardown(a_malformed_page_is_not_taken, setup, teardown),
         cmocka_unit_test_setup_teardown(old_events_are_tidied_and_the_inbox_remembers_longer, setup, teardown),
