@@ -72,6 +72,9 @@
 
 /* Inside bc_db_begin. `data` is borrowed. Errors stick in the database. `key` orders: events of one key stay in order. */
 void bc_event_put(bc_db_t *db, const char *topic, const char *type, const char *key, const json_t *data);
+/* The same of many keys with one statement, in their order: `events` is an array of {"key","data":{…}}, borrowed, as above; NULL (the caller
+ * had no memory for it) makes the transaction fail. */
+void bc_event_put_many(bc_db_t *db, const char *topic, const char *type, const json_t *events);
 
 /* A service's outbox as a log for the others. */
 typedef struct bc_outbox bc_outbox_t;

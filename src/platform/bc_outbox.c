@@ -45,6 +45,45 @@ void bc_event_put(bc_db_t *db, const char *topic, const char *type, const char *
     free(text);
 }
 
+/* A row of bc_event_put_many: the event with an id of its own, its data as text. NULL without memory. */
+static json_t *row_of(const json_t *event) {
+    char id[CART_ID_CHARS + 1];
+    cart_id_t drawn = bc_random_id();
+    const char *key = json_string_value(json_object_get(event, "key"));
+    const json_t *data = json_object_get(event, "data");
+    assert(key != NULL && key[0] != '\0' && strlen(key) <= BC_EVENT_KEY_MAX);
+    assert(json_is_object(data));
+    char *text = json_dumps(data, JSON_COMPACT);
+    assert(text == NULL || strlen(text) <= BC_EVENT_DATA_MAX);
+    cart_id_format(EVENT_PREFIX, &drawn, id);
+    json_t *row = text == NULL ? NULL : json_pack("{s:s, s:s, s:s}", "id", id, "key", key, "data", text);
+    free(text);
+    return row;
+}
+
+void bc_event_put_many(bc_db_t *db, const char *topic, const char *type, const json_t *events) {
+    assert(strlen(topic) <= BC_EVENT_TOPIC_MAX && strlen(type) <= BC_EVENT_TYPE_MAX);
+    json_t *rows = events == NULL ? NULL : json_array();
+    bool good = rows != NULL;
+    for (size_t i = 0; good && i < json_array_size(events); i++)
+        good = json_array_append_new(rows, row_of(json_array_get(events, i))) == 0;
+    char *text = good ? json_dumps(rows, JSON_COMPACT) : NULL;
+    json_decref(rows);
+    if (text == NULL) {
+        bc_db_fail(db, "outbox");
+        return;
+    }
+    bc_statement_t *statement = bc_db_prepare(
+        db, "INSERT INTO outbox(id, topic, type, event_key, created_ms, data) SELECT j.value ->> '$.id', ?2, ?3, "
+            "j.value ->> '$.key', ?4, j.value ->> '$.data' FROM " BC_SQL_EACH("?1") " AS j");
+    bc_bind_text(statement, 1, text);
+    bc_bind_text(statement, 2, topic);
+    bc_bind_text(statement, 3, type);
+    bc_bind_int(statement, 4, bc_time_ms());
+    if (bc_run(statement) == BC_DB_CONSTRAINT) bc_db_fail(db, "outbox");
+    free(text);
+}
+
 /* --- the log --- */
 
 static bool read_log(void *context, uint64_t after, int limit, json_t *items, uint64_t *position, bool *more) {

@@ -291,13 +291,16 @@ static json_t *hide_all(const library_t *library, const json_t *ids, bc_once_t *
         json_decref(items);
         return NULL;
     }
-    bool good = true;
-    for (size_t i = 0; good && i < json_array_size(ids); i++) {
-        json_int_t id = json_integer_value(json_array_get(ids, i));
-        library_hidden_t hidden = LIBRARY_HIDDEN_NEVER;
-        good = library_store_hide_inside(library->store, id, now_ms, &hidden) == LIBRARY_OK &&
-               json_array_append_new(items, json_pack("{s:I, s:s}", "id", id, "result", hidden_words[hidden])) == 0;
-        if (hidden == LIBRARY_HIDDEN) *changed = true;
+    int64_t list[library_ids_max];
+    library_hidden_t hidden[library_ids_max];
+    size_t count = json_array_size(ids);
+    assert(count > 0 && count <= library_ids_max); /* judged */
+    for (size_t i = 0; i < count; i++) list[i] = json_integer_value(json_array_get(ids, i));
+    bool good = library_store_hide_all_inside(library->store, list, count, now_ms, hidden) == LIBRARY_OK;
+    for (size_t i = 0; good && i < count; i++) {
+        json_t *item = json_pack("{s:I, s:s}", "id", (json_int_t)list[i], "result", hidden_words[hidden[i]]);
+        good = json_array_append_new(items, item) == 0;
+        if (hidden[i] == LIBRARY_HIDDEN) *changed = true;
     }
     json_t *body = json_pack("{s:o}", "items", items);
     good = good && body != NULL;

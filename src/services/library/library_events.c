@@ -29,8 +29,19 @@ void library_event_changed(bc_db_t *db, int64_t book) {
     put(db, "book.changed", book, json_pack("{s:I}", "book", (json_int_t)book));
 }
 
-void library_event_hidden(bc_db_t *db, int64_t book) {
-    put(db, "book.hidden", book, json_pack("{s:I}", "book", (json_int_t)book));
+void library_events_hidden(bc_db_t *db, const int64_t *books, size_t count) {
+    json_t *events = json_array();
+    for (size_t i = 0; i < count && events != NULL; i++) {
+        char key[24];
+        (void)snprintf(key, sizeof(key), "%lld", (long long)books[i]); /* fits */
+        json_t *event = json_pack("{s:s, s:{s:I}}", "key", key, "data", "book", (json_int_t)books[i]);
+        if (json_array_append_new(events, event) != 0) {
+            json_decref(events);
+            events = NULL;
+        }
+    }
+    bc_event_put_many(db, "books", "book.hidden", events); /* fails the transaction without memory */
+    json_decref(events);
 }
 
 /* --- a store that is older than its outbox --- */

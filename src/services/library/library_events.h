@@ -11,7 +11,7 @@
 /* Inside bc_db_begin. Errors stick in the database. */
 void library_event_created(bc_db_t *db, int64_t book, int64_t stock);
 void library_event_changed(bc_db_t *db, int64_t book);
-void library_event_hidden(bc_db_t *db, int64_t book);
+void library_events_hidden(bc_db_t *db, const int64_t *books, size_t count); /* one statement */
 
 /* Publishes book.created for every live book of a store that is older than its outbox; once for a store, in one transaction. For
  * library_store_open. false: the database; it was logged. */

@@ -42,8 +42,8 @@ void library_search_put(library_search_t *search, const library_book_t *book) {
     if (search->engine->put != NULL) search->engine->put(search->state, book);
 }
 
-void library_search_drop(library_search_t *search, int64_t book) {
-    if (search->engine->drop != NULL) search->engine->drop(search->state, book);
+void library_search_drop(library_search_t *search, const char *books) {
+    if (search->engine->drop != NULL) search->engine->drop(search->state, books);
 }
 
 void library_search_begin(library_search_t *search) {

@@ -67,7 +67,7 @@ typedef struct {
     const char *name;
     /* In the transaction of the change; errors stick in the database. NULL: follows events instead. */
     void (*put)(void *engine, const library_book_t *book);
-    void (*drop)(void *engine, int64_t book);
+    void (*drop)(void *engine, const char *books); /* a JSON array of their ids; a fixed number of statements */
     /* Around many puts of one transaction: what they have in common is written once, at the end. NULL: nothing is gained. */
     void (*begin)(void *engine);
     void (*end)(void *engine, bool keep);
@@ -87,7 +87,7 @@ const char *library_search_name(const library_search_t *search);
 
 /* In the transaction of the change. A book that is there is replaced; nothing is written when no text of it is different. */
 void library_search_put(library_search_t *search, const library_book_t *book);
-void library_search_drop(library_search_t *search, int64_t book);
+void library_search_drop(library_search_t *search, const char *books /* a JSON array of their ids */);
 /* Around many puts and drops of one transaction. `keep` false: it is given up. */
 void library_search_begin(library_search_t *search);
 void library_search_end(library_search_t *search, bool keep);

@@ -55,7 +55,9 @@ static const char sql_set_whole[] = "UPDATE search_layout SET whole = 1";
 static const char sql_old[] = "SELECT whole, title, authors, description FROM search_books WHERE rowid = ?1";
 static const char sql_put[] =
     "INSERT OR REPLACE INTO search_books(rowid, whole, title, authors, description) VALUES(?1, ?2, ?3, ?4, ?5)";
-static const char sql_drop[] = "DELETE FROM search_books WHERE rowid = ?1";
+static const char sql_old_of[] =
+    "SELECT s.title, s.authors FROM json_each(?1) j CROSS JOIN search_books s ON s.rowid = j.value";
+static const char sql_drop[] = "DELETE FROM search_books WHERE rowid IN (SELECT value FROM json_each(?1))";
 /* [word, difference]… */
 static const char sql_new_words[] = "SELECT json_extract(j.value, '$[0]') FROM json_each(?1) j WHERE NOT EXISTS("
                                     "SELECT 1 FROM search_words w WHERE w.word = json_extract(j.value, '$[0]'))";
@@ -402,16 +404,19 @@ static void fts5_put(void *engine, const library_book_t *book) {
     (void)bc_run(put); /* errors stick */
 }
 
-/* Statements: 5. */
-static void fts5_drop(void *engine, int64_t book) {
+/* Statements: 5, however many books. */
+static void fts5_drop(void *engine, const char *books) {
     fts5_t *fts5 = engine;
-    bc_statement_t *old = bc_db_prepare(fts5->db, sql_old);
-    bc_bind_int(old, 1, book);
-    if (bc_step(old) == BC_DB_ROW) change_words(fts5, bc_column_text(old, 1), bc_column_text(old, 2), "", "");
+    bool alone = !fts5->together;
+    if (alone) fts5_begin(fts5);
+    bc_statement_t *old = bc_db_prepare(fts5->db, sql_old_of);
+    bc_bind_text(old, 1, books);
+    while (bc_step(old) == BC_DB_ROW) change_words(fts5, bc_column_text(old, 0), bc_column_text(old, 1), "", "");
     bc_statement_done(old);
     bc_statement_t *drop = bc_db_prepare(fts5->db, sql_drop);
-    bc_bind_int(drop, 1, book);
+    bc_bind_text(drop, 1, books);
     (void)bc_run(drop); /* errors stick */
+    if (alone) fts5_end(fts5, true);
 }
 
 /* --- finding --- */

@@ -74,10 +74,17 @@ extern const char *const library_sql_list[LIBRARY_LIST_COUNT][LIBRARY_SORT_COUNT
 #define LIBRARY_SQL_PICTURE_USED                                                                                       \
     "SELECT 1 FROM books WHERE cover_url = ?1 UNION ALL SELECT 1 FROM books WHERE banner_url = ?1 LIMIT 1"
 
+/* Of those of ?1 (ids) that ever were. */
+#define LIBRARY_SQL_STATES                                                                                             \
+    "SELECT b.id, b.state, " LIBRARY_NEXT_POSITION                                                                     \
+    " FROM " BC_SQL_EACH("?1") " AS j CROSS JOIN books b ON b.id = j.value"
+/* ?1 [{"book","position"}], ?2 now. */
+#define LIBRARY_SQL_GIVEN_POSITION                                                                                     \
+    "(SELECT j.value ->> '$.position' FROM " BC_SQL_EACH("?1") " AS j WHERE (j.value ->> '$.book') = books.id)"
 #define LIBRARY_SQL_HIDE                                                                                               \
-    "UPDATE books SET state = 1, updated_ms = ?2, position = " LIBRARY_NEXT_POSITION                                   \
-    ", content_position = " LIBRARY_NEXT_POSITION " WHERE id = ?1 AND state = 0"
-#define LIBRARY_SQL_STATE "SELECT state FROM books WHERE id = ?1"
+    "UPDATE books SET state = 1, updated_ms = ?2, position = " LIBRARY_SQL_GIVEN_POSITION                              \
+    ", content_position = " LIBRARY_SQL_GIVEN_POSITION                                                                 \
+    " WHERE state = 0 AND id IN (SELECT j.value ->> '$.book' FROM " BC_SQL_EACH("?1") " AS j)"
 
 /* A book made by an admin: nobody has imported it. ?15 now. */
 #define LIBRARY_SQL_CREATE                                                                                             \

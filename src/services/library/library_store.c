@@ -6,6 +6,7 @@
 #include "services/library/library_events.h"
 #include "services/library/library_json.h"
 #include "services/library/library_sql.h"
+#include "services/library/library_text.h"
 
 #include <assert.h>
 #include <jansson.h>
@@ -520,26 +521,76 @@ library_result_t library_store_create_inside(library_store_t *store, const libra
     return bc_db_is_sound(store->db) ? LIBRARY_OK : LIBRARY_FAILED;
 }
 
+/* --- hiding: a fixed number of statements, however many books --- */
+
+/* What each of `ids` is, as it will be told; *next: the first position that is free. */
+static bool read_states(library_store_t *store, const int64_t *ids, size_t count, library_hidden_t *hidden,
+                        int64_t *next) {
+    library_text_t list = {0};
+    for (size_t i = 0; i < count; i++) {
+        hidden[i] = LIBRARY_HIDDEN_NEVER;
+        library_text_print(&list, "%s%lld", i == 0 ? "[" : ",", (long long)ids[i]);
+    }
+    library_text_put(&list, "]");
+    if (list.failed) bc_db_fail(store->db, "no memory for the books to hide");
+    bc_statement_t *states = bc_db_prepare(store->db, LIBRARY_SQL_STATES);
+    bc_bind_text(states, 1, list.failed ? "[]" : list.bytes);
+    while (bc_step(states) == BC_DB_ROW) {
+        bool live = bc_column_int(states, 1) == 0;
+        for (size_t i = 0; i < count; i++) {
+            if (ids[i] == bc_column_int(states, 0)) hidden[i] = live ? LIBRARY_HIDDEN : LIBRARY_HIDDEN_BEFORE;
+        }
+        *next = bc_column_int(states, 2);
+    }
+    bc_statement_done(states);
+    library_text_free(&list);
+    return bc_db_is_sound(store->db);
+}
+
+/* `ids` are live: the transaction has just read it. */
+static bool write_hidden(library_store_t *store, const int64_t *ids, size_t count, int64_t next, int64_t now_ms) {
+    library_text_t list = {0}, placed = {0};
+    for (size_t i = 0; i < count; i++) {
+        library_text_print(&list, "%s%lld", i == 0 ? "[" : ",", (long long)ids[i]);
+        library_text_print(&placed, "%s{\"book\":%lld,\"position\":%lld}", i == 0 ? "[" : ",", (long long)ids[i],
+                           (long long)next + (long long)i);
+    }
+    library_text_put(&list, "]");
+    library_text_put(&placed, "]");
+    bool good = !list.failed && !placed.failed;
+    if (good) {
+        bc_statement_t *hide = bc_db_prepare(store->db, LIBRARY_SQL_HIDE);
+        bc_bind_text(hide, 1, placed.bytes);
+        bc_bind_int(hide, 2, now_ms);
+        good = bc_run(hide) == BC_DB_DONE && bc_db_changes(store->db) == (int64_t)count;
+    }
+    if (good) {
+        library_search_drop(store->search, list.bytes);
+        library_events_hidden(store->db, ids, count);
+    }
+    library_text_free(&list);
+    library_text_free(&placed);
+    return good && bc_db_is_sound(store->db);
+}
+
+library_result_t library_store_hide_all_inside(library_store_t *store, const int64_t *ids, size_t count, int64_t now_ms,
+                                               library_hidden_t *hidden) {
+    int64_t live[library_ids_max], next = 0;
+    size_t live_count = 0;
+    assert(count > 0 && count <= library_ids_max);
+    if (!read_states(store, ids, count, hidden, &next)) return LIBRARY_FAILED;
+    for (size_t i = 0; i < count; i++) {
+        if (hidden[i] == LIBRARY_HIDDEN) live[live_count++] = ids[i];
+    }
+    return live_count == 0 || write_hidden(store, live, live_count, next, now_ms) ? LIBRARY_OK : LIBRARY_FAILED;
+}
+
 library_result_t library_store_hide_inside(library_store_t *store, int64_t id, int64_t now_ms,
                                            library_hidden_t *hidden) {
-    bc_statement_t *hide = bc_db_prepare(store->db, LIBRARY_SQL_HIDE);
-    bc_bind_int(hide, 1, id);
-    bc_bind_int(hide, 2, now_ms);
-    if (bc_run(hide) != BC_DB_DONE) return LIBRARY_FAILED;
-    if (bc_db_changes(store->db) == 1) {
-        *hidden = LIBRARY_HIDDEN;
-        library_search_drop(store->search, id);
-        library_event_hidden(store->db, id);
-        return bc_db_is_sound(store->db) ? LIBRARY_OK : LIBRARY_FAILED;
-    }
-    bc_statement_t *state = bc_db_prepare(store->db, LIBRARY_SQL_STATE);
-    bc_bind_int(state, 1, id);
-    bc_db_result_t found = bc_step(state);
-    bc_statement_done(state);
-    if (found != BC_DB_ROW && found != BC_DB_DONE) return LIBRARY_FAILED;
-    *hidden = found == BC_DB_ROW ? LIBRARY_HIDDEN_BEFORE : LIBRARY_HIDDEN_NEVER;
-    return LIBRARY_OK;
+    return library_store_hide_all_inside(store, &id, 1, now_ms, hidden);
 }
+
+/* --- other changes --- */
 
 library_result_t library_store_stock_inside(library_store_t *store, int64_t id, int64_t copies, int64_t revision) {
     assert(copies >= 0 && revision > 0);

@@ -177,7 +177,10 @@ library_result_t library_store_create_inside(library_store_t *store, const libra
                                              int64_t *id);
 
 typedef enum { LIBRARY_HIDDEN, LIBRARY_HIDDEN_BEFORE, LIBRARY_HIDDEN_NEVER } library_hidden_t;
-/* Hides one book, whatever its position. */
+/* Hides books, whatever their positions: those that are live. `ids` each once, at most library_ids_max; `hidden` has a place for each.
+ * Statements: 1, and 7 when there is something to hide. */
+library_result_t library_store_hide_all_inside(library_store_t *store, const int64_t *ids, size_t count, int64_t now_ms,
+                                               library_hidden_t *hidden);
 library_result_t library_store_hide_inside(library_store_t *store, int64_t id, int64_t now_ms,
                                            library_hidden_t *hidden);
 

@@ -116,6 +116,66 @@ static void each_change_is_published_with_it(void **state) {
                                       "book.created 1000000000 {\"book\":1000000000,\"stock\":3}|");
 }
 
+typedef struct {
+    int64_t ids[8];
+    uint64_t positions[8];
+    size_t count;
+} fed_t;
+
+static bool feed(void *context, const library_row_t *row) {
+    fed_t *fed = context;
+    fed->ids[fed->count] = row->id;
+    fed->positions[fed->count++] = row->position;
+    assert_true(row->gone);
+    return true;
+}
+
+/* Those that are live, in the order asked; each with a position and an event of its own, and with as many statements as one. */
+static void many_are_hidden_at_the_cost_of_one(void **state) {
+    (void)state;
+    static const int64_t ids[] = {5, 77, 3, 2, 4};
+    static const library_hidden_t expected[] = {LIBRARY_HIDDEN, LIBRARY_HIDDEN_NEVER, LIBRARY_HIDDEN,
+                                                LIBRARY_HIDDEN_BEFORE, LIBRARY_HIDDEN};
+    library_hidden_t hidden[5];
+    library_found_t found;
+    fed_t fed = {.count = 0};
+    bc_db_t *db = library_store_db(store);
+    for (int64_t n = 1; n <= 5; n++) import(n, n == 1 ? "Shared Persuasion" : "Shared Emma", 1);
+    assert_int_equal(bc_db_begin(db), BC_DB_OK);
+    bc_db_count_reset();
+    assert_int_equal(library_store_hide_inside(store, 2, 3, hidden), LIBRARY_OK);
+    int of_one = bc_db_count();
+    bc_db_count_reset();
+    assert_int_equal(library_store_hide_all_inside(store, ids, 5, 3, hidden), LIBRARY_OK);
+    assert_int_equal(bc_db_count(), of_one);
+    bc_db_count_reset();
+    assert_int_equal(library_store_hide_all_inside(store, ids, 5, 3, hidden), LIBRARY_OK); /* once more: nothing */
+    assert_int_equal(bc_db_count(), 1);
+    for (size_t i = 0; i < 5; i++) assert_int_equal(hidden[i], i == 1 ? LIBRARY_HIDDEN_NEVER : LIBRARY_HIDDEN_BEFORE);
+    bc_db_rollback(db);
+
+    assert_int_equal(bc_db_begin(db), BC_DB_OK);
+    assert_int_equal(library_store_hide_inside(store, 2, 3, hidden), LIBRARY_OK);
+    assert_int_equal(library_store_hide_all_inside(store, ids, 5, 3, hidden), LIBRARY_OK);
+    assert_int_equal(bc_db_commit(db), BC_DB_OK);
+    assert_memory_equal(hidden, expected, sizeof(expected));
+    assert_int_equal(library_store_feed(store, 5, 8, feed, &fed), LIBRARY_OK);
+    assert_int_equal(fed.count, 4);
+    static const int64_t in_order[] = {2, 5, 3, 4};
+    assert_memory_equal(fed.ids, in_order, sizeof(in_order));
+    for (size_t i = 1; i < fed.count; i++) assert_true(fed.positions[i] == fed.positions[i - 1] + 1);
+    assert_non_null(strstr(log_after(0), "|book.hidden 2 {\"book\":2}|book.hidden 5 {\"book\":5}|"
+                                         "book.hidden 3 {\"book\":3}|book.hidden 4 {\"book\":4}|"));
+    /* The index knows neither them nor the word that only they had. */
+    assert_int_equal(library_search_find(library_store_search(store), "shared", &found), LIBRARY_SEARCH_OK);
+    assert_int_equal(found.count, 1);
+    assert_int_equal(found.hits[0].book, 1);
+    library_found_free(&found);
+    assert_int_equal(library_search_find(library_store_search(store), "emma", &found), LIBRARY_SEARCH_OK);
+    assert_int_equal(found.count, 0);
+    library_found_free(&found);
+}
+
 static void what_is_rolled_back_was_never_published(void **state) {
     (void)state;
     bc_db_t *db = library_store_db(store);
@@ -266,6 +326,7 @@ static void news_of_another_form_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(each_change_is_published_with_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(many_are_hidden_at_the_cost_of_one, setup, teardown),
         cmocka_unit_test_setup_teardown(what_is_rolled_back_was_never_published, setup, teardown),
         cmocka_unit_test_setup_teardown(ids_are_chosen_upwards_and_never_twice, setup, teardown),
         cmocka_unit_test_setup_teardown(books_older_than_the_outbox_are_announced_once, setup, teardown),
