@@ -388,6 +388,11 @@ def of_every_service(name: str) -> list[Row]:
             (200, 1, lambda s, n: s.inside(name, "POST", "/internal/dead-letters/replay", {})),
             (404, 1, lambda s, n: s.inside(name, "POST", "/internal/dead-letters/replay", {"event": "evt_none"}), "no letter"),
         ),
+        *of(
+            name, "POST /internal/dead-letters/discard",
+            (200, 4, lambda s, n: s.inside(name, "POST", "/internal/dead-letters/discard", {"type": "order.none"})),
+            (404, 4, lambda s, n: s.inside(name, "POST", "/internal/dead-letters/discard", {"event": "evt_none"}), "no letter"),
+        ),
     ]  # fmt: skip
     # Without `wait`: each time a long poll is woken it looks once more.
     log = of(name, "GET /internal/events", (200, 1, lambda s, n: s.inside(name, "GET", f"/internal/events?limit={n}"), "", "events"))
