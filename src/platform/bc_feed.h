@@ -6,6 +6,7 @@
  *
  * The service writes rows in its own transactions, and calls bc_feed_wake after each commit that added one. A request reads; when
  * nothing is there it waits on the feed's condition variable and reads again. Position is that of the last item, or `after`.
+ * A request reads once, and once more for each wake while it waits: with wait=0 that is one read, whatever it finds.
  * `generation` changes when the store is another one than before (restored): readers then start from 0.
  */
 #ifndef BC_FEED_H

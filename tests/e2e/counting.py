@@ -1,9 +1,11 @@
 """A shop whose services count their SQL statements, and the calls that test_statements.py counts in it."""
 
+import contextlib
 import hashlib
 import hmac
 import json
 import secrets
+import sqlite3
 import time
 import uuid
 
@@ -29,6 +31,26 @@ NO_QUESTION = "que_" + "0" * 25 + "1"
 # The sandbox's own webhooks would let the keeper write down now and then what the counted request is about to write, which then finds less
 # to do. They are told late, and `Scene.paid` tells what it waits for itself.
 SETTINGS = {"BOOKCART_LOG_LEVEL": "debug", "BOOKCART_SANDBOX_WEBHOOK_DELAY": "1d"}
+
+
+STORES = {"auth": "auth.db", "library": "library.db", "cart": "cart-events.db", "payment": "payment.db", "question": "question.db"}
+
+
+def plant_letters(shop: Shop, counts: list[int]) -> None:
+    """Dead letters of a log that nobody follows, in every service's file: of each count that many, of a type that is named for it."""
+    done = shop.run("migrate", "--data", str(shop.data))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for name in STORES.values():
+        with contextlib.closing(sqlite3.connect(shop.data / name, isolation_level=None)) as store:
+            for count in counts:
+                for n in range(count):
+                    event = {"specversion": "1.0", "id": f"evt_{count}_{n}", "source": "/nowhere", "type": f"planted.{count}",
+                             "subject": f"{count}-{n}", "time": "2026-01-01T00:00:00Z", "topic": "books", "data": {}}  # fmt: skip
+                    store.execute(
+                        "INSERT INTO dead_letters(source, event_id, event_key, event, reason, tries, failed_ms) "
+                        "VALUES('nowhere', ?, ?, ?, 'planted', 6, 1)",
+                        (event["id"], event["subject"], json.dumps(event)),
+                    )
 
 
 class Scene:
@@ -405,3 +427,9 @@ def changes(scene: Scene, count: int):
 def merge(scene: Scene, count: int):
     guest, user = scene.buyer(count), scene.customer()
     return scene.inside("cart", "POST", "/internal/carts/merge", {"guest": guest.user, "user": user.user, "mode": "max"})
+
+
+def letters(scene: Scene, service: str, count: int):
+    answer = scene.inside(service, "GET", f"/internal/dead-letters?limit={count}")
+    assert len(answer.json()["items"]) == count
+    return answer

@@ -1,5 +1,6 @@
 """Conversations between customers and the shop, published answers, frequent questions."""
 
+import contextlib
 import email
 import email.policy
 import os
@@ -397,24 +398,27 @@ def test_an_export_has_every_conversation_newest_first(shop, customer, admin):
     assert [len(one["messages"]) for one in exported["questions"] if one["id"] == made[1]["id"]] == [3]
 
 
-def test_an_export_ends_behind_four_megabytes_and_says_so(shop, customer):
+# --- a shop of their own ---
+
+
+def test_an_export_ends_behind_four_megabytes_and_says_so(make_shop):
+    shop = make_shop()
+    customer = reader(shop)
     ids = [asked(customer)["id"] for _ in range(10)]
-    store = sqlite3.connect(shop.data / "question.db", timeout=10)
-    with store:  # 99 more messages for each of them, of 5,000 characters
-        counted = "WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 100) "
-        mine = "(SELECT user_id FROM questions ORDER BY created_ms DESC LIMIT 1)"
-        store.execute("INSERT INTO messages(question, number, author, text, at_ms) " + counted +
-                      f"SELECT q.id, i, 0, printf('%.*c', 5000, 'x'), q.created_ms FROM questions q, n WHERE q.user_id = {mine}")  # fmt: skip
-        store.execute(f"UPDATE questions SET messages = 100 WHERE user_id = {mine}")
-    store.close()
+    shop.stop()
+    with contextlib.closing(sqlite3.connect(shop.data / "question.db", isolation_level=None)) as store:
+        # 99 more messages for each of them, of 5,000 characters.
+        store.execute("""
+            INSERT INTO messages(question, number, author, text, at_ms)
+            WITH RECURSIVE n(i) AS (SELECT 2 UNION ALL SELECT i + 1 FROM n WHERE i < 100)
+            SELECT q.id, i, 0, printf('%.*c', 5000, 'x'), q.created_ms FROM questions q, n""")
+        store.execute("UPDATE questions SET messages = 100")
+    shop.start()
     exported = inside(shop, f"/internal/users/{customer.user}/export")
     assert exported["complete"] is False
     got = [one["id"] for one in exported["questions"]]
     assert got == [one["id"] for one in pages(customer, "/questions")][: len(got)]
     assert 8 <= len(got) < len(ids) and all(len(one["messages"]) == 100 for one in exported["questions"])
-
-
-# --- a shop of their own ---
 
 
 def test_what_it_needs_may_be_away(make_shop):

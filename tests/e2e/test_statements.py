@@ -9,21 +9,24 @@ name and with twelve, and must say the same. The few that grow with what is sent
 here fails the run.
 """
 
+import re
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import httpx
 import pytest
 
+import api
 from buying import key, money, quote
 from counting import (
     NOBODY, NO_ORDER, NO_QUESTION, NO_SESSION, OTHER_PASSWORD, PASSWORD, SERVICES, SETTINGS, Scene, adjust, admin_password, again,
     answer_after, ask, ask_about_order, authenticating, batch, batch_changed, cancel, change_user, changes, checkout,
     checkout_again, confirming, create, delete_absent, delete_book, delete_books, end_session, event, follow_up_after,
-    frequent, job, link, login, logout, logout_other, merge, own, patch_book, patch_question, picture, published,
+    frequent, job, link, login, logout, letters, logout_other, merge, own, patch_book, patch_question, picture, plant_letters, published,
     questions_of, refresh, refund_again, refund_there, refunded, refunding, register, reset, ship, upload,
 )  # fmt: skip
-from shop import Shop
+from shop import Shop, wait_for
 from test_contract import document, table
 
 MANY = 12
@@ -317,6 +320,7 @@ PAYMENT = [
     *of(
         "payment", "GET /internal/users/{id}/export",
         (200, 3, lambda s, n: s.inside("payment", "GET", f"/internal/users/{s.orders(n).user}/export"), "", "orders"),
+        (200, 6, lambda s, n: s.inside("payment", "GET", f"/internal/users/{s.orders(100).user}/export"), "a second page of 100 orders"),
     ),
     *of(
         "payment", "POST /internal/sandbox/payments/{id}/refunds",
@@ -382,7 +386,7 @@ def of_every_service(name: str) -> list[Row]:
         *of(name, "GET /metrics", (200, 0, lambda s, n: s.inside(name, "GET", "/metrics"))),
         *of(name, "POST /internal/hold", (200, 0, lambda s, n: s.inside(name, "POST", "/internal/hold", {"id": "test", "ms": 1}))),
         *of(name, "POST /internal/hold/release", (200, 0, lambda s, n: s.inside(name, "POST", "/internal/hold/release", {"id": "test"}))),
-        *of(name, "GET /internal/dead-letters", (200, 3, lambda s, n: s.inside(name, "GET", f"/internal/dead-letters?limit={n}"))),
+        *of(name, "GET /internal/dead-letters", (200, 3, lambda s, n: letters(s, name, n), "", "letters")),
         *of(
             name, "POST /internal/dead-letters/replay",
             (200, 1, lambda s, n: s.inside(name, "POST", "/internal/dead-letters/replay", {})),
@@ -390,7 +394,7 @@ def of_every_service(name: str) -> list[Row]:
         ),
         *of(
             name, "POST /internal/dead-letters/discard",
-            (200, 4, lambda s, n: s.inside(name, "POST", "/internal/dead-letters/discard", {"type": "order.none"})),
+            (200, 4, lambda s, n: s.inside(name, "POST", "/internal/dead-letters/discard", {"type": f"planted.{n}"}), "", "letters"),
             (404, 4, lambda s, n: s.inside(name, "POST", "/internal/dead-letters/discard", {"event": "evt_none"}), "no letter"),
         ),
     ]  # fmt: skip
@@ -405,12 +409,36 @@ ROWS = [*AUTH, *LIBRARY, *EDGE, *CART, *PAYMENT, *QUESTION, *(row for name in SE
 # --- what is asked of it ---
 
 
+def test_a_cart_costs_its_base_one_look(make_shop):
+    """Behind the rows of `EDGE`: the first touch of a cart loads it, one statement; whatever follows finds it in memory. It is written to the
+    base in batches, one guarded statement a cart, which no request waits for."""
+    shop = make_shop()
+
+    def metrics() -> dict[str, int]:
+        page = httpx.get(f"{shop.operations}/cart/metrics", timeout=20).text
+        return {name: int(value) for name, value in re.findall(r"(?m)^(bookcart_cart_\w+) (\d+)$", page)}
+
+    before = metrics()
+    buyers = [api.guest(shop.url) for _ in range(3)]
+    for buyer in buyers:
+        answers = [
+            buyer.cart(), buyer.add(7, 2), buyer.set(8, 1), buyer.change([{"op": "add", "book": 10, "quantity": 1}]),
+            buyer.remove(7), buyer.cart(), buyer.clear(), buyer.cart(),
+        ]  # fmt: skip
+        assert [answer.status_code for answer in answers] == [200] * len(answers)
+        buyer.close()
+    changes = before["bookcart_cart_changes_total"] + 5 * len(buyers)
+    after = wait_for(lambda: (now := metrics())["bookcart_cart_changes_total"] == changes and now, "all changes to be counted", 10)
+    assert after["bookcart_cart_loads_total"] - before["bookcart_cart_loads_total"] == len(buyers)
+
+
 @pytest.fixture(scope="module")
 def scene(program):
     shop = Shop(program, SETTINGS, name="counted")
     made = None
     try:
         shop.import_catalogue()
+        plant_letters(shop, [1, MANY])
         made = Scene(shop.start())
         yield made
     finally:
