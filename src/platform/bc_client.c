@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define STOP_LOOK_MS 50
 
@@ -89,28 +91,70 @@ static bool make_url(const bc_client_t *client, const char *path, char *url, siz
     return length > 0 && (size_t)length < size;
 }
 
-bool bc_client_call(bc_client_t *client, const char *method, const char *path, const json_t *body, int64_t timeout_ms,
-                    const volatile bool *stop, int *status, json_t **reply) {
+/* What is sent: a text, a file, or nothing. */
+typedef struct {
+    char *text; /* owned by the caller; NULL: none */
+    int fd;     /* borrowed; -1: none */
+    curl_off_t bytes;
+    const char *media; /* NULL: nothing is sent */
+} body_t;
+
+static size_t read_file(char *bytes, size_t size, size_t count, void *context) {
+    const body_t *body = context;
+    ssize_t got = read(body->fd, bytes, size * count);
+    return got < 0 ? CURL_READFUNC_ABORT : (size_t)got;
+}
+
+/* A kept connection that turns out to be closed is opened anew, and the file begins again. */
+static int rewind_file(void *context, curl_off_t offset, int origin) {
+    const body_t *body = context;
+    return lseek(body->fd, offset, origin) < 0 ? CURL_SEEKFUNC_CANTSEEK : CURL_SEEKFUNC_OK;
+}
+
+static bool set_body(CURL *handle, body_t *body) {
+    if (body->text != NULL) return curl_easy_setopt(handle, CURLOPT_POSTFIELDS, body->text) == CURLE_OK;
+    if (body->fd < 0) return true;
+    return curl_easy_setopt(handle, CURLOPT_UPLOAD, 1L) == CURLE_OK &&
+           curl_easy_setopt(handle, CURLOPT_INFILESIZE_LARGE, body->bytes) == CURLE_OK &&
+           curl_easy_setopt(handle, CURLOPT_READFUNCTION, read_file) == CURLE_OK &&
+           curl_easy_setopt(handle, CURLOPT_READDATA, body) == CURLE_OK &&
+           curl_easy_setopt(handle, CURLOPT_SEEKFUNCTION, rewind_file) == CURLE_OK &&
+           curl_easy_setopt(handle, CURLOPT_SEEKDATA, body) == CURLE_OK;
+}
+
+/* NULL: no memory. */
+static struct curl_slist *make_headers(const bc_client_t *client, const body_t *body) {
+    char type[128];
+    (void)snprintf(type, sizeof(type), "Content-Type: %s", body->media == NULL ? "" : body->media); /* our own: fits */
+    /* Without asking first whether it may be sent: it is one of ours that is asked. */
+    const char *const lines[] = {client->credential, body->media == NULL ? NULL : type,
+                                 body->fd < 0 ? NULL : "Expect:"};
+    struct curl_slist *headers = NULL;
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        if (lines[i] == NULL) continue;
+        struct curl_slist *more = curl_slist_append(headers, lines[i]);
+        if (more == NULL) {
+            curl_slist_free_all(headers);
+            return NULL;
+        }
+        headers = more;
+    }
+    return headers;
+}
+
+static bool exchange(bc_client_t *client, const char *method, const char *path, body_t *body, int64_t timeout_ms,
+                     const volatile bool *stop, int *status, json_t **reply) {
     char url[2048];
     buffer_t answer = {NULL, 0};
-    struct curl_slist *headers = NULL, *more;
-    char *text = NULL;
     bool good = false;
     long code = 0;
     CURL *handle = client->handle;
     assert(path[0] == '/');
     if (!make_url(client, path, url, sizeof(url))) return false;
-
-    headers = curl_slist_append(NULL, client->credential);
-    if (headers == NULL) goto end;
-    if (body != NULL) {
-        text = json_dumps(body, JSON_COMPACT);
-        more = curl_slist_append(headers, "Content-Type: application/json");
-        if (text == NULL || more == NULL) goto end;
-        headers = more;
-    }
+    struct curl_slist *headers = make_headers(client, body);
+    if (headers == NULL) return false;
     curl_easy_reset(handle); /* keeps the connection, forgets the last call's options */
-    if (curl_easy_setopt(handle, CURLOPT_URL, url) != CURLE_OK ||
+    if (!set_body(handle, body) || curl_easy_setopt(handle, CURLOPT_URL, url) != CURLE_OK ||
         curl_easy_setopt(handle, CURLOPT_CUSTOMREQUEST, method) != CURLE_OK ||
         curl_easy_setopt(handle, CURLOPT_HTTPHEADER, headers) != CURLE_OK ||
         curl_easy_setopt(handle, CURLOPT_TIMEOUT_MS, (long)timeout_ms) != CURLE_OK ||
@@ -122,7 +166,6 @@ bool bc_client_call(bc_client_t *client, const char *method, const char *path, c
     if (client->listen.is_unix &&
         curl_easy_setopt(handle, CURLOPT_UNIX_SOCKET_PATH, client->listen.address) != CURLE_OK)
         goto end;
-    if (text != NULL && curl_easy_setopt(handle, CURLOPT_POSTFIELDS, text) != CURLE_OK) goto end;
     if (!perform(client, stop) || curl_easy_getinfo(handle, CURLINFO_RESPONSE_CODE, &code) != CURLE_OK) goto end;
     json_error_t error;
     *status = (int)code;
@@ -130,7 +173,27 @@ bool bc_client_call(bc_client_t *client, const char *method, const char *path, c
     good = true;
 end:
     curl_slist_free_all(headers);
-    free(text);
     free(answer.bytes);
     return good;
+}
+
+bool bc_client_call(bc_client_t *client, const char *method, const char *path, const json_t *body, int64_t timeout_ms,
+                    const volatile bool *stop, int *status, json_t **reply) {
+    body_t sent = {.fd = -1};
+    if (body != NULL) {
+        sent.text = json_dumps(body, JSON_COMPACT);
+        sent.media = "application/json";
+        if (sent.text == NULL) return false;
+    }
+    bool good = exchange(client, method, path, &sent, timeout_ms, stop, status, reply);
+    free(sent.text);
+    return good;
+}
+
+bool bc_client_upload(bc_client_t *client, const char *method, const char *path, int fd, const char *media,
+                      int64_t timeout_ms, int *status, json_t **reply) {
+    struct stat about;
+    if (fstat(fd, &about) != 0 || !S_ISREG(about.st_mode) || lseek(fd, 0, SEEK_SET) != 0) return false;
+    body_t sent = {.fd = fd, .bytes = (curl_off_t)about.st_size, .media = media};
+    return exchange(client, method, path, &sent, timeout_ms, NULL, status, reply);
 }

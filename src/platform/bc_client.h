@@ -25,4 +25,8 @@ void bc_client_destroy(bc_client_t *client);
 bool bc_client_call(bc_client_t *client, const char *method, const char *path, const json_t *body, int64_t timeout_ms,
                     const volatile bool *stop, int *status, json_t **reply);
 
+/* The same with a file as the body: all of `fd` (borrowed; a regular file), of `media`. It is read as it is sent, never held whole. */
+bool bc_client_upload(bc_client_t *client, const char *method, const char *path, int fd, const char *media,
+                      int64_t timeout_ms, int *status, json_t **reply);
+
 #endif

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import subprocess
 
 import httpx
 import pytest
@@ -317,6 +318,39 @@ def test_a_job_goes_on_after_a_kill_and_counts_no_row_twice(make_shop, point):
     created = [event["data"]["book"] for event in events if event["type"] == "book.created"]
     assert len(created) == len(set(created)) == 2598
     assert not list((shop.data / "spool").iterdir())
+
+
+@pytest.mark.parametrize("point", ["library.import-stored=kill@3", "library.import-unstored=kill@3"])
+def test_the_import_command_waits_for_a_service_that_was_killed(make_shop, point):
+    shop = make_shop({"BOOKCART_FAULTS": point}, catalogue=False)
+    path = shop.folder / "many.csv"
+    path.write_text(catalogue(2600), encoding="utf-8")
+    path.chmod(0o644)
+    done = shop.run("import", str(path), "--data", str(shop.data))
+    assert done.returncode == 1, done.stdout + done.stderr  # two rows were rejected
+    job, *said = done.stdout.splitlines()
+    assert [line for line in said if not line.endswith(" of 2600 rows")] == [
+        "line 1001: title is missing", "line 2001: title is missing", "2600 rows: 2598 new, 0 changed, 0 unchanged, 2 rejected",
+    ]  # fmt: skip
+    assert shop.log.read_text().count("killed by signal 9") >= 1
+    assert counts(admin_of(shop).get(f"/admin/jobs/{job}").json()) == (2600, 2598, 0, 0, 2)
+
+
+def test_an_import_goes_on_without_the_command(make_shop):
+    """The fault makes every batch wait to be tried again, so that the command is killed while the job runs."""
+    shop = make_shop({"BOOKCART_FAULTS": "library.import-stored=fail"}, catalogue=False)
+    path = shop.folder / "many.csv"
+    path.write_text(catalogue(1500), encoding="utf-8")
+    path.chmod(0o644)
+    with subprocess.Popen(
+        [shop.program, "import", str(path), "--data", str(shop.data)], env=shop.environment(), stdout=subprocess.PIPE, text=True
+    ) as command:
+        job = command.stdout.readline().strip()
+        command.kill()
+    admin = admin_of(shop)
+    assert admin.get(f"/admin/jobs/{job}").json()["state"] == "running"
+    ended = wait_for(lambda: (seen := admin.get(f"/admin/jobs/{job}").json())["state"] == "done" and seen, "the job has ended", 30)
+    assert counts(ended) == (1500, 1499, 0, 0, 1)
 
 
 def shop_events(shop) -> list[dict]:

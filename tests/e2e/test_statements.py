@@ -21,9 +21,9 @@ import api
 from buying import key, money, quote
 from counting import (
     NOBODY, NO_ORDER, NO_QUESTION, NO_SESSION, OTHER_PASSWORD, PASSWORD, SERVICES, SETTINGS, Scene, adjust, admin_password, again,
-    answer_after, ask, ask_about_order, authenticating, batch, batch_changed, cancel, change_user, changes, checkout,
+    answer_after, ask, ask_about_order, authenticating, cancel, change_user, changes, checkout,
     checkout_again, confirming, create, delete_absent, delete_book, delete_books, end_session, event, follow_up_after,
-    frequent, job, link, login, logout, letters, logout_other, merge, own, patch_book, patch_question, picture, plant_letters, published,
+    frequent, job, link, login, logout, letters, logout_other, merge, own, patch_book, patch_question, picture, plant_letters, published, put_job,
     questions_of, refresh, refund_again, refund_there, refunded, refunding, register, reset, ship, upload,
 )  # fmt: skip
 from shop import Shop, wait_for
@@ -238,11 +238,11 @@ LIBRARY = [
         (200, 1, lambda s, n: s.inside("library", "GET", "/internal/books?ids=" + ",".join(map(str, s.lines(n)))), "", "books"),
     ),
     *of(
-        "library", "POST /internal/books/import",
-        (200, lambda n: 7 * n + 3, lambda s, n: batch(s, n)(), "new", "books"),
-        (200, lambda n: n, lambda s, n: again(batch(s, n)), "as they are", "books"),
-        (200, lambda n: 9 * n + 3, lambda s, n: batch_changed(s, n), "changed", "books"),
+        "library", "PUT /internal/jobs/{id}",
+        (202, 1, lambda s, n: put_job(s, n)(), "", "rows"),
+        (202, 2, lambda s, n: again(put_job(s, n)), "once more", "rows"),
     ),
+    *of("library", "GET /internal/jobs/{id}", (200, 2, lambda s, n: s.inside("library", "GET", "/internal" + job(s, n)[6:]), "", "refused rows")),
 ]  # fmt: skip
 
 EDGE = [

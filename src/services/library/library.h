@@ -15,9 +15,9 @@ int library_service_main(const bc_config_t *config);
 /* Brings DATA/library.db to this program's schema, under the service's lock (waits while the service runs). 0, or 1. */
 int library_service_migrate(const bc_config_t *config);
 
-/* Imports a CSV file (see library_columns.h): by the running service's internal listener, or under its lock when it is down. What
- * became of the rows, and each rejected one with its line and reason, is printed on standard output. 0 when the file was read to its
- * end and not every row was rejected; else 1. To run it again is always safe. */
+/* Imports a file of books (library_columns.h, library_ndjson.h): as a job of the running service, whose progress is shown, or under its lock
+ * when it is down. What became of the rows, and each rejected one with its line and reason, is printed on standard output. 0 when the
+ * file was read to its end and no row was rejected; else 1. To run it again is always safe. */
 int library_import(const bc_config_t *config, const char *path);
 
 /* DATA/library.db is that of a backup: its catalogue and its log are others from now on. No service may run on it. 0, or 1. */

@@ -50,7 +50,7 @@ static bool read_upload(const bc_request_t *request, bc_reply_t *reply, library_
     }
     *job = (library_job_t){
         .id = bc_random_id(),
-        .format = strcmp(media, "text/csv") == 0 ? LIBRARY_FORMAT_CSV : LIBRARY_FORMAT_NDJSON,
+        .format = strcmp(media, LIBRARY_JOB_CSV) == 0 ? LIBRARY_FORMAT_CSV : LIBRARY_FORMAT_NDJSON,
         .rule = (library_stock_rule_t)rule,
         .dry_run = dry != 0,
         .created_ms = bc_time_ms(),
@@ -72,6 +72,20 @@ static library_result_t save_job(const library_t *library, const library_job_t *
     return bc_db_commit(db) == BC_DB_OK ? LIBRARY_OK : LIBRARY_FAILED;
 }
 
+/* After a job could not be saved: whether it is there all the same, sent before under the id that its sender has drawn. The file is kept
+ * only for a job that has yet to read it. */
+static bool is_there_already(const library_t *library, const cart_id_t *id) {
+    library_job_t there;
+    bc_db_t *db = library_store_db(library->store);
+    bc_db_enter(db);
+    library_result_t found = library_job_get_inside(db, id, &there);
+    bc_db_leave(db);
+    /* Unknown: the file stays for the next start to look at. */
+    if (found == LIBRARY_ABSENT || (found == LIBRARY_OK && there.state != LIBRARY_JOB_RUNNING))
+        library_job_unspool(library->config, id);
+    return found == LIBRARY_OK;
+}
+
 static void take_upload(const library_t *library, const bc_request_t *request, bc_reply_t *reply,
                         const library_job_t *job, size_t length, bc_once_t *once) {
     char name[CART_ID_CHARS + 1], location[64];
@@ -81,7 +95,7 @@ static void take_upload(const library_t *library, const bc_request_t *request, b
     library_result_t result = LIBRARY_FAILED;
     if (body != NULL && library_job_spool(library->config, &job->id, request)) {
         result = save_job(library, job, once, body, location);
-        if (result != LIBRARY_OK) library_job_unspool(library->config, &job->id);
+        if (result != LIBRARY_OK && is_there_already(library, &job->id)) result = LIBRARY_OK;
     }
     if (result == LIBRARY_OK) {
         bc_task_wake(library->jobs);
@@ -107,6 +121,23 @@ void library_handle_job_import(bc_request_t *request, bc_reply_t *reply, void *c
     if (!bc_once_begin(library_store_db(library->store), request, reply, BC_ONCE_OPTIONAL, &once)) return;
     take_upload(library, request, reply, &job, length, &once);
     bc_once_end(&once, reply);
+}
+
+/* Of the import command: it draws the id, so that what it sends again, not knowing whether it came, is the same job. */
+void library_handle_job_put(bc_request_t *request, bc_reply_t *reply, void *context) {
+    const library_t *library = context;
+    const char *name = bc_request_part(request, "id");
+    library_job_t job;
+    size_t length = 0;
+    cart_id_t id;
+    bc_once_t none = {.db = NULL};
+    if (!cart_id_parse(LIBRARY_JOB_PREFIX, name, strlen(name), &id)) {
+        bc_reply_not_found(reply);
+        return;
+    }
+    if (!read_upload(request, reply, &job, &length)) return;
+    job.id = id;
+    take_upload(library, request, reply, &job, length, &none);
 }
 
 /* --- looking --- */

@@ -20,9 +20,8 @@ library_format_t library_import_format(const char *path) {
 /* --- one import --- */
 
 typedef struct {
-    library_sink_fn sink;
-    void *context;
-    FILE *report; /* borrowed; may be NULL */
+    library_store_t *store; /* borrowed */
+    FILE *report;           /* borrowed; may be NULL */
     library_import_counts_t *counts;
     json_t *batch; /* owned; NULL: empty */
     size_t batch_bytes;
@@ -45,15 +44,29 @@ static bool fail(import_t *import, const char *reason) {
     return false;
 }
 
-static bool send_batch(import_t *import) {
+library_book_t *library_import_books(const json_t *batch) {
+    size_t count = json_array_size(batch);
+    library_book_t *books = malloc(count * sizeof(*books));
+    for (size_t i = 0; books != NULL && i < count; i++) {
+        library_fault_t fault = library_json_read(json_array_get(batch, i), &books[i]);
+        assert(fault.field == NULL);
+        (void)fault;
+    }
+    return books;
+}
+
+static bool store_batch(import_t *import) {
     size_t count = json_array_size(import->batch);
     if (count == 0) return true;
     library_imported_t results[library_batch_max];
-    bool sent = import->sink(import->context, import->batch, results);
+    library_book_t *books = library_import_books(import->batch);
+    bool stored =
+        books != NULL && library_store_import(import->store, books, count, bc_time_ms(), results) == LIBRARY_OK;
+    free(books);
     json_decref(import->batch);
     import->batch = NULL;
     import->batch_bytes = 0;
-    if (!sent) return fail(import, "the library did not take the rows; what was taken stays, run it again");
+    if (!stored) return fail(import, "the rows could not be stored; what was stored stays, run it again");
     for (size_t i = 0; i < count; i++) {
         switch (results[i]) {
         case LIBRARY_IMPORT_NEW:
@@ -80,7 +93,7 @@ static bool take_book(import_t *import, const library_book_t *book, uint64_t lin
     import->batch_bytes += library_book_bytes(book);
     bool full =
         json_array_size(import->batch) == library_batch_max || import->batch_bytes >= LIBRARY_IMPORT_BATCH_BYTES;
-    return full ? send_batch(import) : true;
+    return full ? store_batch(import) : true;
 }
 
 static bool take_row(void *context, const library_reader_row_t *row) {
@@ -91,14 +104,13 @@ static bool take_row(void *context, const library_reader_row_t *row) {
     return true;
 }
 
-bool library_import_file(const char *path, const char *currency, library_sink_fn sink, void *context, FILE *report,
+bool library_import_file(const char *path, const char *currency, library_store_t *store, FILE *report,
                          library_import_counts_t *counts) {
     *counts = (library_import_counts_t){0};
     import_t *import = calloc(1, sizeof(*import));
     if (import == NULL) return false;
     char reason[library_reason_bytes] = "";
-    import->sink = sink;
-    import->context = context;
+    import->store = store;
     import->report = report;
     import->counts = counts;
     int fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -111,36 +123,8 @@ bool library_import_file(const char *path, const char *currency, library_sink_fn
     } else {
         (void)fail(import, strerror(errno)); /* always false */
     }
-    whole = whole && send_batch(import);
+    whole = whole && store_batch(import);
     json_decref(import->batch);
     free(import);
     return whole;
-}
-
-library_result_t library_import_batch(library_store_t *store, const json_t *books, library_imported_t *results,
-                                      size_t *count, library_fault_t *fault) {
-    size_t given = json_array_size(books);
-    *fault = (library_fault_t){NULL, NULL};
-    if (given == 0 || given > library_batch_max) {
-        *fault = (library_fault_t){"books", "from 1 to 500"};
-        return LIBRARY_FAILED;
-    }
-    library_book_t *list = malloc(given * sizeof(*list));
-    if (list == NULL) return LIBRARY_FAILED;
-    for (size_t i = 0; i < given && fault->field == NULL; i++) {
-        *fault = library_json_read(json_array_get(books, i), &list[i]);
-    }
-    library_result_t result =
-        fault->field != NULL ? LIBRARY_FAILED : library_store_import(store, list, given, bc_time_ms(), results);
-    if (result == LIBRARY_OK) *count = given;
-    free(list);
-    return result;
-}
-
-bool library_import_to_store(void *context, json_t *books, library_imported_t *results) {
-    library_fault_t fault;
-    size_t count = 0;
-    library_result_t result = library_import_batch(context, books, results, &count, &fault);
-    assert(fault.field == NULL); /* the rows were checked when they were read */
-    return result == LIBRARY_OK;
 }

@@ -1,9 +1,9 @@
 /*
- * Importing a catalogue: the file is read once, row by row; good rows go in batches to a sink, which is either the
- * running service or, when it is down, its database.
+ * Importing a catalogue straight into a store that nobody serves: the sample of an empty library, and the import command while the service
+ * is down. The file is read once, row by row; good rows are stored in batches.
  *
- * Each batch is one transaction, and a batch that is sent again changes nothing; so an import that was cut off anywhere is completed
- * by running it again.
+ * Each batch is one transaction, and a batch that comes again changes nothing; so an import that was cut off anywhere is completed by
+ * running it again. Into a library that is served a catalogue goes as a job (library_job.h).
  */
 #ifndef LIBRARY_IMPORT_H
 #define LIBRARY_IMPORT_H
@@ -14,9 +14,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#define LIBRARY_IMPORT_PATH        "/internal/books/import"
-#define LIBRARY_IMPORT_BODY_MAX    (4 * 1024 * 1024)
-/* A batch is sent at library_batch_max rows or so many bytes of them: escaped it stays below LIBRARY_IMPORT_BODY_MAX. */
+/* A batch is stored at library_batch_max rows or so many bytes of them. */
 #define LIBRARY_IMPORT_BATCH_BYTES (1024 * 1024)
 
 enum {
@@ -31,22 +29,16 @@ typedef struct {
     uint64_t rejected;
 } library_import_counts_t;
 
-/* Takes the plain forms in `books` (1…library_batch_max) and fills one result each. false: the import ends; it was logged. */
-typedef bool (*library_sink_fn)(void *context, json_t *books, library_imported_t *results);
-
 /* By the name's end: .ndjson and .jsonl are NDJSON, everything else is CSV. */
 library_format_t library_import_format(const char *path);
 
 /* Reads the file at `path` to its end. Rejected rows are printed on `report` (NULL: not). false: the file cannot be read, is no
- * catalogue, or the sink failed: the reason is on `report`, or logged without one. *counts is filled in every case. */
-bool library_import_file(const char *path, const char *currency, library_sink_fn sink, void *context, FILE *report,
+ * catalogue, or the store failed: the reason is on `report`, or logged without one. *counts is filled in every case. */
+bool library_import_file(const char *path, const char *currency, library_store_t *store, FILE *report,
                          library_import_counts_t *counts);
 
-/* A sink for an open store: `context` is the library_store_t. */
-bool library_import_to_store(void *context, json_t *books, library_imported_t *results);
-
-/* One batch as it came. Bad input: LIBRARY_FAILED with fault->field set; else fault->field is NULL. */
-library_result_t library_import_batch(library_store_t *store, const json_t *books, library_imported_t *results,
-                                      size_t *count, library_fault_t *fault);
+/* The books of a batch of plain forms (library_json_plain), which were judged when they were read: an array that the caller frees; its texts
+ * are borrowed from `batch`. NULL: no memory. */
+library_book_t *library_import_books(const json_t *batch);
 
 #endif

@@ -1,6 +1,4 @@
-/* What other services and the program may call: the feed of books, some books, and one batch of an import. */
-#include "platform/bc_log.h"
-#include "services/library/library_import.h"
+/* What other services and the program may call: the feed of books, and some books. */
 #include "services/library/library_json.h"
 #include "services/library/library_service.h"
 
@@ -69,34 +67,4 @@ void library_handle_some(bc_request_t *request, bc_reply_t *reply, void *context
         return;
     }
     library_reply(reply, 200, json_pack("{s:o}", "items", page.items));
-}
-
-/* --- an import's batch --- */
-
-void library_handle_import(bc_request_t *request, bc_reply_t *reply, void *context) {
-    const library_t *library = context;
-    library_imported_t results[library_batch_max];
-    size_t count = 0;
-    bool changed = false;
-    library_fault_t fault;
-    const json_t *books = json_object_get(bc_request_body(request), "books");
-    library_result_t result = library_import_batch(library->store, books, results, &count, &fault);
-    if (fault.field != NULL) {
-        bc_reply_problem_field(reply, "not-acceptable-value", fault.field, "invalid", fault.reason);
-        return;
-    }
-    if (result != LIBRARY_OK) {
-        library_reply_failed(reply);
-        return;
-    }
-    json_t *words = json_array();
-    for (size_t i = 0; i < count; i++) {
-        if (results[i] == LIBRARY_IMPORT_NEW || results[i] == LIBRARY_IMPORT_CHANGED) changed = true;
-        if (json_array_append_new(words, json_integer(results[i])) != 0) {
-            json_decref(words);
-            words = NULL;
-        }
-    }
-    if (changed) library_tell(library);
-    library_reply(reply, 200, json_pack("{s:o}", "results", words));
 }

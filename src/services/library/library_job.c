@@ -114,13 +114,8 @@ static library_result_t import_books(run_t *run) {
     size_t count = json_array_size(run->books);
     if (count == 0) return LIBRARY_OK;
     library_imported_t results[library_batch_max];
-    library_book_t *books = malloc(count * sizeof(*books));
+    library_book_t *books = library_import_books(run->books);
     if (books == NULL) return LIBRARY_FAILED;
-    for (size_t i = 0; i < count; i++) {
-        library_fault_t fault = library_json_read(json_array_get(run->books, i), &books[i]);
-        assert(fault.field == NULL); /* the rows were checked when they were read */
-        (void)fault;
-    }
     library_result_t result = library_store_import_inside(run->worker->store, books, count, bc_time_ms(), run->job.rule,
                                                           run->job.dry_run, results);
     free(books);

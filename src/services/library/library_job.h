@@ -21,6 +21,10 @@
 #include "services/library/library_store.h"
 
 #define LIBRARY_JOB_PREFIX     "job_"
+#define LIBRARY_JOB_PATH       "/internal/jobs/" /* and its id: PUT uploads, GET says how far it is */
+#define LIBRARY_JOB_CSV        "text/csv"
+#define LIBRARY_JOB_NDJSON     "application/x-ndjson"
+#define LIBRARY_JOB_MEDIA      LIBRARY_JOB_CSV " " LIBRARY_JOB_NDJSON
 #define LIBRARY_JOB_BYTES_MAX  (64 * 1024 * 1024)
 #define LIBRARY_JOB_KEPT_MS    (30LL * 24 * 3600 * 1000) /* an ended job is shown so long */
 #define LIBRARY_JOB_PATH_BYTES 4096

@@ -1,5 +1,4 @@
 /* Every route of the library: method, path, who may call it, handler, what it may be given. */
-#include "services/library/library_import.h"
 #include "services/library/library_service.h"
 
 #define LIST_QUERY "limit cursor sort q ids author genre language year_from year_to price_max available"
@@ -20,7 +19,7 @@ const bc_route_t library_routes[] = {
     {"DELETE", "/api/v1/admin/books/{id}", BC_ADMIN,  library_handle_admin_delete, .query = NULL},
     {"PUT",    "/api/v1/admin/books/{id}/cover",  BC_ADMIN, library_handle_cover,  .media = BC_IMAGES_MEDIA, .body_max_bytes = BC_PICTURE_BYTES_MAX},
     {"PUT",    "/api/v1/admin/books/{id}/banner", BC_ADMIN, library_handle_banner, .media = BC_IMAGES_MEDIA, .body_max_bytes = BC_PICTURE_BYTES_MAX},
-    {"POST",   "/api/v1/admin/books/import", BC_ADMIN, library_handle_job_import,  .query = "stock dry_run", .media = "text/csv application/x-ndjson", .body_max_bytes = LIBRARY_JOB_BYTES_MAX, .spool = true},
+    {"POST",   "/api/v1/admin/books/import", BC_ADMIN, library_handle_job_import,  .query = "stock dry_run", .media = LIBRARY_JOB_MEDIA, .body_max_bytes = LIBRARY_JOB_BYTES_MAX, .spool = true},
     {"GET",    "/api/v1/admin/jobs/{id}",  BC_ADMIN,  library_handle_job,          .query = "limit cursor"},
     {.method = NULL},
 };
@@ -28,7 +27,8 @@ const bc_route_t library_routes[] = {
 const bc_route_t library_internal_routes[] = {
     {"GET",  "/internal/feed/books",     BC_INTERNAL, library_handle_feed,   .query = BC_FEED_QUERY},
     {"GET",  "/internal/books",          BC_INTERNAL, library_handle_some,   .query = "ids"},
-    {"POST", LIBRARY_IMPORT_PATH,        BC_INTERNAL, library_handle_import, .fields = "books:array!", .body_max_bytes = LIBRARY_IMPORT_BODY_MAX},
+    {"PUT",  LIBRARY_JOB_PATH "{id}",    BC_INTERNAL, library_handle_job_put, .query = "stock dry_run", .media = LIBRARY_JOB_MEDIA, .body_max_bytes = LIBRARY_JOB_BYTES_MAX, .spool = true},
+    {"GET",  LIBRARY_JOB_PATH "{id}",    BC_INTERNAL, library_handle_job,    .query = "limit cursor"},
     {"GET",  BC_EVENTS_PATH,              BC_INTERNAL, library_handle_events, .query = BC_FEED_QUERY},
     {"GET",  BC_DEAD_LETTERS_PATH,        BC_INTERNAL, library_handle_dead_letters, .query = BC_DEAD_LETTERS_QUERY},
     {"POST", BC_DEAD_LETTERS_REPLAY_PATH, BC_INTERNAL, library_handle_dead_letters_replay, .fields = BC_DEAD_LETTERS_FIELDS},

@@ -1,25 +1,15 @@
-/*
- * The service's life: opens library.db under the lock that bc_service holds, serves, closes. The import command is here too:
- * it does the same to the database when no service runs.
- */
+/* The service's life: opens library.db under the lock that bc_service holds, serves, closes. */
 #include "services/library/library_service.h"
 
-#include "platform/bc_client.h"
-#include "platform/bc_files.h"
 #include "platform/bc_log.h"
 #include "platform/bc_once.h"
-#include "platform/bc_random.h"
-#include "platform/bc_secret.h"
 #include "platform/bc_time.h"
 #include "services/library/library.h"
 #include "services/library/library_events.h"
 #include "services/library/library_import.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-#include <unistd.h>
 
 enum { keeper_pause_ms = 3600 * 1000 };
 
@@ -45,8 +35,7 @@ static void import_sample(const bc_config_t *config, library_store_t *store) {
     if (!bc_config_flag(config, BC_SAMPLE_CATALOGUE)) return;
     if (library_store_is_empty(store, &empty) != LIBRARY_OK || !empty) return;
     library_import_counts_t counts;
-    bool whole = *path != '\0' && library_import_file(path, bc_config_text(config, BC_CURRENCY),
-                                                      library_import_to_store, store, NULL, &counts);
+    bool whole = *path != '\0' && library_import_file(path, bc_config_text(config, BC_CURRENCY), store, NULL, &counts);
     if (whole) {
         bc_log(BC_LOG_INFO, "sample-imported", bc_f_int("books", (int64_t)counts.added));
     } else {
@@ -195,106 +184,4 @@ int library_service_migrate(const bc_config_t *config) {
 
 int library_service_restored(const bc_config_t *config) {
     return bc_store_restored(&library_stored, config);
-}
-
-/* --- the import command --- */
-
-enum { ask_timeout_ms = 2000, batch_timeout_ms = 30000, batch_tries = 3, reach_tries = 60, reach_pause_ms = 500 };
-
-typedef struct {
-    bc_client_t *client;    /* owned; NULL: the service is down */
-    bc_db_t *db;            /* owned; NULL: the service runs */
-    library_store_t *store; /* owned, of db */
-    int lock;               /* with db */
-} reach_t;
-
-static void leave(reach_t *reach) {
-    library_store_close(reach->store);
-    bc_db_close(reach->db);
-    bc_client_destroy(reach->client);
-    if (reach->lock >= 0) (void)close(reach->lock); /* releases the lock, last */
-}
-
-/* false: a service was never started on this folder, so there is none to ask. */
-static bool has_service_key(const bc_config_t *config, char *key, size_t size) {
-    char path[BC_FILES_PATH_MAX];
-    if (!bc_config_is_set(config, BC_SERVICE_KEY) &&
-        (!bc_config_path(config, "keys/service.key", path, sizeof(path)) || access(path, F_OK) != 0)) {
-        return false;
-    }
-    return bc_secret_service_key(config, false, key, size);
-}
-
-/* The service if it answers, else its database under its lock; a service that is starting or ending is neither for a moment. */
-static bool reach_library(const bc_config_t *config, reach_t *reach) {
-    char key[BC_SECRET_MAX + 1];
-    *reach = (reach_t){.lock = -1};
-    for (int i = 0; i < reach_tries; i++) {
-        int status = 0;
-        json_t *reply = NULL;
-        if (has_service_key(config, key, sizeof(key))) {
-            reach->client = bc_client_create(bc_config_text(config, BC_LIBRARY_INTERNAL), key);
-        }
-        bool answered = reach->client != NULL &&
-                        bc_client_call(reach->client, "GET", "/readyz", NULL, ask_timeout_ms, NULL, &status, &reply);
-        json_decref(reply);
-        if (answered && status == 200) return true;
-        bc_client_destroy(reach->client);
-        reach->client = NULL;
-        reach->lock = bc_service_lock(config, "library", false);
-        if (reach->lock >= 0) {
-            reach->db = bc_store_open(&library_stored, config);
-            if (reach->db != NULL) reach->store = library_store_open(reach->db, bc_config_text(config, BC_SEARCH));
-            return reach->store != NULL;
-        }
-        if (errno != EWOULDBLOCK) return false;
-        const struct timespec pause = {.tv_nsec = reach_pause_ms * 1000000L};
-        (void)nanosleep(&pause, NULL); /* a signal only shortens it */
-    }
-    bc_secret_wipe(key, sizeof(key));
-    bc_log(BC_LOG_ERROR, "library-unreachable");
-    return false;
-}
-
-static bool import_by_service(void *context, json_t *books, library_imported_t *results) {
-    bc_client_t *client = context;
-    size_t count = json_array_size(books);
-    json_t *body = json_pack("{s:O}", "books", books);
-    bool done = false;
-    /* A batch counts once however often it is sent. */
-    for (int i = 0; i < batch_tries && body != NULL && !done; i++) {
-        int status = 0;
-        json_t *reply = NULL;
-        if (!bc_client_call(client, "POST", LIBRARY_IMPORT_PATH, body, batch_timeout_ms, NULL, &status, &reply))
-            continue;
-        const json_t *words = json_object_get(reply, "results");
-        done = status == 200 && json_array_size(words) == count;
-        for (size_t k = 0; k < count && done; k++) {
-            json_int_t word = json_integer_value(json_array_get(words, k));
-            done = word >= LIBRARY_IMPORT_NEW && word <= LIBRARY_IMPORT_GONE;
-            if (done) results[k] = (library_imported_t)word;
-        }
-        json_decref(reply);
-        if (!done) bc_log(BC_LOG_WARN, "import-batch-refused", bc_f_int("status", status));
-    }
-    json_decref(body);
-    return done;
-}
-
-int library_import(const bc_config_t *config, const char *path) {
-    reach_t reach = {.lock = -1};
-    library_import_counts_t counts = {0};
-    bool whole = false;
-    if (!bc_random_init() || !bc_client_init()) return 1;
-    if (reach_library(config, &reach)) {
-        library_sink_fn sink = reach.client != NULL ? import_by_service : library_import_to_store;
-        void *context = reach.client != NULL ? (void *)reach.client : (void *)reach.store;
-        whole = library_import_file(path, bc_config_text(config, BC_CURRENCY), sink, context, stdout, &counts);
-        (void)printf("%llu rows: %llu new, %llu changed, %llu unchanged, %llu rejected\n",
-                     (unsigned long long)counts.rows, (unsigned long long)counts.added,
-                     (unsigned long long)counts.changed, (unsigned long long)counts.unchanged,
-                     (unsigned long long)counts.rejected); /* a report only */
-    }
-    leave(&reach);
-    return whole && (counts.rows == 0 || counts.rejected < counts.rows) ? 0 : 1;
 }

@@ -66,12 +66,12 @@ bc_images_used_t library_picture_used(void *context, const char *url); /* of lib
 
 /* library_admin_jobs.c */
 void library_handle_job_import(bc_request_t *request, bc_reply_t *reply, void *context);
+void library_handle_job_put(bc_request_t *request, bc_reply_t *reply, void *context);
 void library_handle_job(bc_request_t *request, bc_reply_t *reply, void *context);
 
 /* library_internal.c */
 void library_handle_feed(bc_request_t *request, bc_reply_t *reply, void *context);
 void library_handle_some(bc_request_t *request, bc_reply_t *reply, void *context);
-void library_handle_import(bc_request_t *request, bc_reply_t *reply, void *context);
 bool library_feed_read(void *context, uint64_t after, int limit, json_t *items, uint64_t *position, bool *more);
 
 /* After a commit that changed books: whoever follows them is told. */
