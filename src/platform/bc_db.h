@@ -1,12 +1,24 @@
 /*
- * A service's database: one SQLite file, one connection, one mutex.
+ * A service's database: one SQLite file; one connection that writes, under a mutex; BC_DB_READERS_MAX that read beside it.
+ *
+ * What waits for what. A writer (bc_db_begin, bc_db_enter) has the one writing connection to itself, the sync of its commit included. A reader
+ * (bc_db_enter_read) waits for no writer and no sync, only for one of the reading connections, in order of coming. So a read whose result
+ * decides a change of the same handler is made inside the writer's transaction; every other one by a reader.
  *
  * Invariants
- * 1. Statements run only between bc_db_enter (or _begin) and _leave (_commit, _rollback), in the thread that entered.
+ * 1. Statements run only between bc_db_enter (_enter_read, _begin) and _leave (_commit, _rollback), in the thread that entered.
  * 2. Parameters are bound, never pasted. SQL texts are string literals: the statement cache is keyed by their address.
- * 3. A failed COMMIT closes the database: bc_db_commit says so, every later call answers BC_DB_CLOSED, the log says ERROR, and
- *    the service ends with an error so that its supervisor starts it over on what is really stored. Nothing is tried again.
+ * 3. A failed COMMIT closes the database: bc_db_commit says so, every later call (of readers too) answers BC_DB_CLOSED, the log says
+ *    ERROR, and the service ends with an error so that its supervisor starts it over on what is really stored. Nothing is tried again. A
+ *    checkpoint that fails does the same behind its commit, which counts.
  * 4. journal_mode=WAL, synchronous=FULL, foreign_keys=ON; a COMMIT that returned is on the disk.
+ * 5. A reader sees what is durable and nothing else: one picture of the database for the whole entry, not older than the last commit that
+ *    had returned when it began.
+ * 6. Readers never write, neither rows nor the log nor a checkpoint: they are opened read-only and told so twice. Checkpoints are the
+ *    writer's, in its own thread, behind a commit and at the close, where it is the last. (SQLite before 3.51.3 may lose
+ *    what was committed when one connection checkpoints while another writes. docs/decisions/0098)
+ * 7. An entry of a reader is short and leaves no statement open, so that the log can begin anew. When it is longer than
+ *    BC_DB_WAL_PAGES_MAX, the writer waits (100 ms at most) for those who are inside, so that it does whatever the load.
  *
  * The first error inside a transaction sticks: later statements answer it too, and commit turns into rollback. So a handler may
  * run its statements and look once, at the commit.
@@ -20,7 +32,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define BC_DB_STATEMENTS_MAX 256
+#define BC_DB_STATEMENTS_MAX 256 /* of one connection */
+#define BC_DB_READERS_MAX                                                                                              \
+    4 /* two cores' work and as many again that wait for the disk; 2 MB of cache and two files each */
+#define BC_DB_WAL_PAGES_MAX 4000 /* 16 MB: beyond, a commit waits for readers to let the log begin anew */
 
 typedef struct bc_db bc_db_t;
 typedef struct bc_statement bc_statement_t;
@@ -48,11 +63,18 @@ bc_db_result_t bc_db_open(const char *path, const bc_migration_t *migrations, bc
 void bc_db_close(bc_db_t *db);   /* NULL is fine; checkpoints */
 bool bc_db_is_open(bc_db_t *db); /* false after a failed commit */
 
-/* From its return on, and for `ms`, nothing is written to any file that this process has open: bc_db_begin waits, reads go on. So the
- * files and their logs can be copied as they are. 0 lets go before the time is over; again extends. Waits for transactions that run. */
+/* From its return on, and for `ms`, nothing is written to any file that this process has open: bc_db_begin waits, reads go on (their marks
+ * in `-shm` are no part of a copy). So the files and their logs can be copied as they are. 0 lets go before the time is over; again extends. Waits for transactions that run. */
 void bc_db_hold_all(int64_t ms);
 
-void bc_db_enter(bc_db_t *db); /* for reads: no transaction */
+/* For reads. What comes back is the database to use until bc_db_leave, with all calls below but those that write: a write through
+ * it fails (sticks, is logged). Waits while BC_DB_READERS_MAX are inside. A thread is inside one reader at a time, of whatever database; it
+ * takes no lock inside that others hold while they enter. Never NULL: after a failed commit every statement answers BC_DB_CLOSED. */
+bc_db_t *bc_db_enter_read(bc_db_t *db);
+int bc_db_waiting(bc_db_t *db); /* how many wait for a reader now */
+void bc_db_enter(
+    bc_db_t
+        *db); /* the writer's connection, without a transaction: single statements that write, or reads beside them */
 /* Between enter or begin and its end: no statement has failed so far (constraints do not count). */
 bool bc_db_is_sound(const bc_db_t *db);
 void bc_db_leave(bc_db_t *db);
