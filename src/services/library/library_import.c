@@ -31,9 +31,9 @@ typedef struct {
 static void reject(import_t *import, uint64_t line, const char *reason) {
     import->counts->rejected++;
     if (import->report == NULL) return;
-    if (import->counts->rejected <= library_import_reports_max) {
+    if (import->counts->rejected <= library_rejects_named_max) {
         (void)fprintf(import->report, "line %llu: %s\n", (unsigned long long)line, reason); /* a report only */
-    } else if (import->counts->rejected == library_import_reports_max + 1) {
+    } else if (import->counts->rejected == library_rejects_named_max + 1) {
         (void)fprintf(import->report, "more rows were rejected; they are counted below\n"); /* a report only */
     }
 }

@@ -17,10 +17,6 @@
 /* A batch is stored at library_batch_max rows or so many bytes of them. */
 #define LIBRARY_IMPORT_BATCH_BYTES (1024 * 1024)
 
-enum {
-    library_import_reports_max = 1000, /* rejected rows named one by one; the rest is counted */
-};
-
 typedef struct {
     uint64_t rows; /* without the header */
     uint64_t added;

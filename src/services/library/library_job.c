@@ -132,7 +132,7 @@ static bool store_batch(run_t *run) {
     if (bc_db_begin(db) != BC_DB_OK) return false;
     bool good = import_books(run) == LIBRARY_OK;
     for (size_t i = 0; good && i < run->reject_count; i++) {
-        if (run->job.rejected++ >= library_job_rejects_max) continue;
+        if (run->job.rejected++ >= library_rejects_named_max) continue;
         good = library_job_reject_inside(db, &run->job.id, &run->rejects[i]) == LIBRARY_OK;
     }
     run->job.rows_done = run->row;

@@ -30,7 +30,6 @@
 #define LIBRARY_JOB_PATH_BYTES 4096
 
 enum {
-    library_job_rejects_max = 10000, /* rejected rows of one job that are named; the rest is counted */
     library_job_reason_bytes = 256,
     library_job_pause_ms = 1000,
     library_jobs_running_max = 8, /* that wait or run at once; more are refused */

@@ -12,7 +12,10 @@
 
 typedef enum { LIBRARY_FORMAT_CSV, LIBRARY_FORMAT_NDJSON } library_format_t; /* stored: the values stay */
 
-enum { library_import_rows_max = 10 * 1000 * 1000 }; /* rows in one file; more: the file is refused at that row */
+enum {
+    library_import_rows_max = 10 * 1000 * 1000, /* rows in one file; more: the file is refused at that row */
+    library_rejects_named_max = 10000,          /* rejected rows of one file that are named; the rest is counted */
+};
 
 typedef struct {
     uint64_t line;
