@@ -151,12 +151,6 @@ static void write_locations(FILE *out, bool limits) {
     for (int i = 0; auth[i] != NULL; i++)
         write_proxied(out, auth[i], "auth", &limit_auth, "client_max_body_size 64k;", limits);
     write_proxied(out, "= /.well-known/jwks.json", "auth", &limit_catalogue, NULL, limits);
-    /* Every page ends with its second, so all suggestions of a busy shop end at once, each asked for by many at that moment. One of them
-     * asks the library; the others are shown what was right a moment ago, which for a suggestion will do. */
-    write_proxied(out, "= /api/v1/books/suggest", "library", &limit_catalogue,
-                  "proxy_cache pages; cart_pages on; gzip on; client_max_body_size 16k;\n"
-                  "            proxy_cache_use_stale updating error timeout http_500 http_502 http_503 http_504;",
-                  limits);
     for (int i = 0; catalogue[i] != NULL; i++)
         write_proxied(out, catalogue[i], "library", &limit_catalogue,
                       "proxy_cache pages; cart_pages on; gzip on; client_max_body_size 16k;", limits);
@@ -292,10 +286,11 @@ static void write_proxy_basics(FILE *out, const bc_config_t *config) {
     /* The library says `public, no-cache`: copies may be kept, and must be asked about. nginx takes no-cache for "do not keep", so
      * its header is not followed but read: only what is public is kept. How long is said by X-Accel-Expires as a point in time
      * (the end of this second): a span of one second would be up to two, since nginx compares whole seconds. Then the page is asked
-     * about by its ETag. While the library is away, the last page is better than none. */
+     * about by its ETag. While the library is away, the last page is better than none. No proxy_cache_lock: who waits for one looks again
+     * every half second, and the services answer sooner; once a page is there, `cart_pages` lets one ask for all. */
     fputs("    map $upstream_http_cache_control $page_is_private { default 1; \"~*\\bpublic\\b\" 0; }\n"
           "    proxy_cache_key $request_uri;\n    proxy_cache_methods GET HEAD;\n    proxy_cache_valid 200 " PAGE_FRESH
-          ";\n    proxy_cache_revalidate on;\n    proxy_cache_lock on;\n    proxy_cache_lock_timeout 2s;\n"
+          ";\n    proxy_cache_revalidate on;\n"
           "    proxy_ignore_headers Cache-Control Expires X-Accel-Redirect X-Accel-Buffering "
           "X-Accel-Charset X-Accel-Limit-Rate;\n"
           "    proxy_no_cache $page_is_private;\n"

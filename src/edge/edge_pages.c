@@ -4,55 +4,136 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { sweep_steps = 128 }; /* entries looked at for one page that needs room */
+
 struct edge_pages {
     edge_page_t buckets[EDGE_PAGES_BUCKETS][2];
+    size_t bytes; /* of all bodies */
+    size_t hand;  /* the entry whose body is looked at next for room */
 };
 
 edge_pages_t *edge_pages_create(void) {
     return calloc(1, sizeof(edge_pages_t)); /* untouched pages cost nothing */
 }
 
+static void drop_body(edge_pages_t *pages, edge_page_t *page) {
+    free(page->body);
+    pages->bytes -= page->body_length;
+    page->body = NULL;
+    page->body_length = 0;
+}
+
 void edge_pages_destroy(edge_pages_t *pages) {
+    if (pages == NULL) return;
+    for (size_t i = 0; i < EDGE_PAGES_BUCKETS; i++) {
+        drop_body(pages, &pages->buckets[i][0]);
+        drop_body(pages, &pages->buckets[i][1]);
+    }
+    assert(pages->bytes == 0);
     free(pages);
 }
 
+size_t edge_pages_bytes(const edge_pages_t *pages) {
+    return pages->bytes;
+}
+
 /* FNV-1a: whoever makes addresses collide makes pages miss, nothing more. */
-static size_t bucket_of(const char *path, size_t length) {
+static size_t bucket_of(edge_pages_text_t path) {
     uint32_t hash = 2166136261u;
-    for (size_t i = 0; i < length; i++) hash = (hash ^ (unsigned char)path[i]) * 16777619u;
+    for (size_t i = 0; i < path.length; i++) hash = (hash ^ (unsigned char)path.bytes[i]) * 16777619u;
     return (hash ^ hash >> 15) % EDGE_PAGES_BUCKETS;
 }
 
-static bool is_path(const edge_page_t *page, const char *path, size_t length) {
-    return page->path_length == length && memcmp(page->path, path, length) == 0;
+static bool is(const char *kept, size_t kept_length, edge_pages_text_t text) {
+    return kept_length == text.length && memcmp(kept, text.bytes, kept_length) == 0;
 }
 
-void edge_pages_keep(edge_pages_t *pages, const char *path, size_t path_length, const char *tag, size_t tag_length,
-                     const char *control, size_t control_length, int64_t until_s) {
-    if (path_length == 0 || path_length > EDGE_PAGES_PATH_MAX || control_length > EDGE_PAGES_CONTROL_MAX) return;
-    if (tag_length < 2 || tag_length > EDGE_PAGES_TAG_MAX || tag[0] != '"' || tag[tag_length - 1] != '"') return;
-    if (control_length < 6 || memcmp(control, "public", 6) != 0) return;
-    edge_page_t *bucket = pages->buckets[bucket_of(path, path_length)];
-    edge_page_t *page = is_path(&bucket[0], path, path_length)   ? &bucket[0]
-                        : is_path(&bucket[1], path, path_length) ? &bucket[1]
-                        : bucket[0].until_s <= bucket[1].until_s ? &bucket[0]
-                                                                 : &bucket[1];
-    page->until_s = until_s;
-    page->path_length = (uint8_t)path_length;
-    page->tag_length = (uint8_t)tag_length;
-    page->control_length = (uint8_t)control_length;
-    memcpy(page->path, path, path_length);
-    memcpy(page->tag, tag, tag_length);
-    memcpy(page->control, control, control_length);
-}
-
-const edge_page_t *edge_pages_find(const edge_pages_t *pages, const char *path, size_t path_length, int64_t now_s) {
-    if (path_length == 0 || path_length > EDGE_PAGES_PATH_MAX) return NULL;
-    const edge_page_t *bucket = pages->buckets[bucket_of(path, path_length)];
+/* NULL: not known. */
+static edge_page_t *entry_of(edge_pages_t *pages, edge_pages_text_t path) {
+    if (path.length == 0 || path.length > EDGE_PAGES_PATH_MAX) return NULL;
+    edge_page_t *bucket = pages->buckets[bucket_of(path)];
     for (int i = 0; i < 2; i++) {
-        if (bucket[i].until_s >= now_s && is_path(&bucket[i], path, path_length)) return &bucket[i];
+        if (is(bucket[i].path, bucket[i].path_length, path)) return &bucket[i];
     }
     return NULL;
+}
+
+static bool is_page(edge_pages_text_t path, edge_pages_text_t tag, edge_pages_text_t control) {
+    if (path.length == 0 || path.length > EDGE_PAGES_PATH_MAX || control.length > EDGE_PAGES_CONTROL_MAX) return false;
+    if (tag.length < 2 || tag.length > EDGE_PAGES_TAG_MAX) return false;
+    if (tag.bytes[0] != '"' || tag.bytes[tag.length - 1] != '"') return false;
+    return control.length >= 6 && memcmp(control.bytes, "public", 6) == 0;
+}
+
+bool edge_pages_keep(edge_pages_t *pages, edge_pages_text_t path, edge_pages_text_t tag, edge_pages_text_t control,
+                     int64_t fresh_ms, int64_t shown_ms) {
+    assert(fresh_ms <= shown_ms);
+    if (!is_page(path, tag, control)) return false;
+    edge_page_t *page = entry_of(pages, path);
+    if (page == NULL) {
+        edge_page_t *bucket = pages->buckets[bucket_of(path)];
+        page = bucket[0].shown_ms <= bucket[1].shown_ms ? &bucket[0] : &bucket[1];
+        drop_body(pages, page);
+    } else if (page->shown_ms > shown_ms) {
+        return false; /* asked earlier, answered later: what is known is newer */
+    } else if (!is(page->tag, page->tag_length, tag)) {
+        drop_body(pages, page);
+    }
+    page->fresh_ms = fresh_ms;
+    page->shown_ms = shown_ms;
+    page->asked_ms = 0;
+    page->path_length = (uint8_t)path.length;
+    page->tag_length = (uint8_t)tag.length;
+    page->control_length = (uint8_t)control.length;
+    memcpy(page->path, path.bytes, path.length);
+    memcpy(page->tag, tag.bytes, tag.length);
+    memcpy(page->control, control.bytes, control.length);
+    return page->body == NULL;
+}
+
+/* Gives up bodies whose time is over, as many as it takes or a few steps find. */
+static bool make_room(edge_pages_t *pages, size_t length, int64_t now_ms) {
+    for (int step = 0; pages->bytes + length > EDGE_PAGES_BODIES_MAX && step < sweep_steps; step++) {
+        edge_page_t *page = &pages->buckets[pages->hand / 2][pages->hand % 2];
+        if (page->shown_ms <= now_ms) drop_body(pages, page);
+        pages->hand = (pages->hand + 1) % ((size_t)EDGE_PAGES_BUCKETS * 2);
+    }
+    return pages->bytes + length <= EDGE_PAGES_BODIES_MAX;
+}
+
+void edge_pages_fill(edge_pages_t *pages, edge_pages_text_t path, edge_pages_text_t tag, edge_pages_text_t type,
+                     edge_pages_text_t body, int64_t now_ms) {
+    edge_page_t *page = entry_of(pages, path);
+    if (page == NULL || page->body != NULL || !is(page->tag, page->tag_length, tag)) return;
+    if (type.length == 0 || type.length > EDGE_PAGES_TYPE_MAX) return;
+    if (body.length == 0 || body.length > EDGE_PAGES_BODY_MAX || !make_room(pages, body.length, now_ms)) return;
+    char *copy = malloc(body.length);
+    if (copy == NULL) return;
+    memcpy(copy, body.bytes, body.length);
+    memcpy(page->type, type.bytes, type.length);
+    page->type_length = (uint8_t)type.length;
+    page->body = copy;
+    page->body_length = (uint32_t)body.length;
+    pages->bytes += body.length;
+}
+
+edge_pages_result_t edge_pages_find(edge_pages_t *pages, edge_pages_text_t path, int64_t now_ms,
+                                    const edge_page_t **page) {
+    edge_page_t *entry = entry_of(pages, path);
+    if (entry == NULL) return EDGE_PAGES_ASK;
+    bool asked = entry->asked_ms != 0 && now_ms < entry->asked_ms + EDGE_PAGES_WAIT_MS;
+    if (now_ms < entry->fresh_ms || (asked && now_ms < entry->shown_ms)) {
+        *page = entry;
+        return EDGE_PAGES_SHOW;
+    }
+    if (asked) return EDGE_PAGES_WAIT;
+    entry->asked_ms = now_ms;
+    return EDGE_PAGES_ASK;
+}
+
+void edge_pages_asked(edge_pages_t *pages, edge_pages_text_t path, int64_t asked_ms) {
+    edge_page_t *entry = entry_of(pages, path);
+    if (entry != NULL && entry->asked_ms == asked_ms) entry->asked_ms = 0;
 }
 
 bool edge_pages_named(const char *list, size_t length, const edge_page_t *page) {

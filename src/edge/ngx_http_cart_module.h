@@ -11,7 +11,7 @@
  *   ngx_http_cart_change.c     bodies, conditions, changes
  *   ngx_http_cart_park.c       requests that wait
  *   ngx_http_cart_answer.c     answers
- *   ngx_http_cart_pages.c      repeats of catalogue pages
+ *   ngx_http_cart_pages.c      pages of the catalogue that are answered from memory
  *   ngx_http_cart_status.c     numbers
  *   ngx_http_cart_variables.c  $cart_…
  */
@@ -178,6 +178,8 @@ typedef enum {
     NGX_HTTP_CART_TOKEN_NOT_READY, /* no revocation list yet */
 } ngx_http_cart_token_t;
 
+typedef struct ngx_http_cart_copy_s ngx_http_cart_copy_t; /* ngx_http_cart_pages.c */
+
 typedef struct {
     ngx_http_request_t *request;
     ngx_http_cart_worker_t *worker;
@@ -212,6 +214,7 @@ typedef struct {
     cart_image_t *image;    /* pool: r->pool; of the answer */
     uint64_t generation;
     cart_verdict_t verdict;
+    ngx_http_cart_copy_t *copy; /* pool: r->pool; NULL: no page is copied */
 } ngx_http_cart_ctx_t;
 
 static inline void ngx_http_cart_count(_Atomic uint64_t *counter, uint64_t by) {
@@ -293,7 +296,7 @@ ngx_table_elt_t *ngx_http_cart_header(ngx_http_request_t *r, const char *name, s
 /* Borrowed from the pool; empty without memory. */
 ngx_str_t ngx_http_cart_request_id(ngx_http_request_t *r);
 
-/* ngx_http_cart_pages.c: sets handler and filter in place */
+/* ngx_http_cart_pages.c: sets handler and filters in place */
 ngx_int_t ngx_http_cart_pages_init(ngx_conf_t *cf);
 
 /* ngx_http_cart_status.c */
