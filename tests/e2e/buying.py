@@ -165,30 +165,30 @@ INVARIANTS = {
 
 
 @contextlib.contextmanager
-def held(shop):
-    """The files of the payment service stand still, as `bookcart backup` has it: nobody opens a store that a service writes."""
+def held(shop, service: str):
+    """The files of a service stand still, as `bookcart backup` has it: nobody opens a store that a service writes."""
     if shop.process is None or shop.process.poll() is not None:
         yield
         return
     secret = (shop.data / "keys" / "service.key").read_text().strip()
-    transport = httpx.HTTPTransport(uds=str(shop.data / "run" / "payment-internal.sock"))
+    transport = httpx.HTTPTransport(uds=str(shop.data / "run" / f"{service}-internal.sock"))
     headers, id = {"Authorization": f"Bearer {secret}"}, uuid.uuid4().hex
-    with httpx.Client(transport=transport, base_url="http://payment", headers=headers, timeout=20) as internal:
+    with httpx.Client(transport=transport, base_url=f"http://{service}", headers=headers, timeout=20) as internal:
 
         def hold():  # it may have been killed a moment ago, and is coming back
             with contextlib.suppress(httpx.HTTPError):
                 return internal.post("/internal/hold", json={"id": id, "ms": 10000}).status_code == 200
 
-        wait_for(hold, "the payment service to hold its files", 30)
+        wait_for(hold, f"{service} to hold its files", 30)
         yield
         released = internal.post("/internal/hold/release", json={"id": id})
         assert released.json() == {"held": True}, released.text  # else the copy may be torn
 
 
-def open_store(shop, name: str = "payment.db") -> sqlite3.Connection:
-    """What the payment service's file (or its sandbox's, sandbox.db) holds now: a copy in memory."""
+def open_store(shop, name: str = "payment.db", service: str = "payment") -> sqlite3.Connection:
+    """What a file of a service (payment has two, the other is sandbox.db) holds now: a copy in memory."""
     with tempfile.TemporaryDirectory() as folder:
-        with held(shop):
+        with held(shop, service):
             for end in ("", "-wal"):
                 with contextlib.suppress(FileNotFoundError):
                     shutil.copy(shop.data / f"{name}{end}", folder)

@@ -1,11 +1,11 @@
 """Mail by SMTP, to a real server (aiosmtpd): with and without TLS and login, away and back, refusing for now and for good."""
 
+import contextlib
 import datetime
 import email
 import email.policy
 import ipaddress
 import socket
-import sqlite3
 import ssl
 import threading
 import time
@@ -21,6 +21,7 @@ from cryptography.x509.oid import NameOID
 
 import api
 from api import assert_problem
+from buying import open_store
 from shop import wait_for
 
 USER, PASSWORD = "shop@mail.example", "a secret of the mail server's"
@@ -187,7 +188,7 @@ def test_what_was_not_sent_to_somebody_erased_is_not_sent(mailing, post):
     post.start()
     post.one("stays@example.org")
     assert post.to("erased@example.org") == []
-    with sqlite3.connect(f"file:{mailing.data}/auth.db?mode=ro", uri=True) as db:
+    with contextlib.closing(open_store(mailing, "auth.db", "auth")) as db:
         assert db.execute("SELECT COUNT(*) FROM mails WHERE address = 'erased@example.org'").fetchone() == (0,)
 
 
