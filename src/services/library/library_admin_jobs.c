@@ -191,8 +191,7 @@ void library_handle_job(bc_request_t *request, bc_reply_t *reply, void *context)
     library_job_t job;
     library_reject_t rejects[rejects_limit_max + 1];
     size_t count = 0;
-    bc_db_t *db = library_store_db(library->store);
-    bc_db_enter(db);
+    bc_db_t *db = bc_db_enter_read(library_store_db(library->store));
     library_result_t result = library_job_get_inside(db, &id, &job);
     if (result == LIBRARY_OK) result = library_job_rejects_inside(db, &id, after, (int)limit + 1, rejects, &count);
     bc_db_leave(db);

@@ -56,11 +56,8 @@ void library_handle_some(bc_request_t *request, bc_reply_t *reply, void *context
     }
     if (!library_read_ids(reply, text, ids, sizeof(ids))) return;
     feed_page_t page = {.items = json_array()};
-    bc_db_t *db = library_store_db(library->store);
-    bc_db_enter(db);
     library_result_t result =
-        page.items == NULL ? LIBRARY_FAILED : library_store_some_inside(library->store, ids, show_some, &page);
-    bc_db_leave(db);
+        page.items == NULL ? LIBRARY_FAILED : library_store_some(library->store, ids, show_some, &page);
     if (result != LIBRARY_OK || page.failed) {
         json_decref(page.items);
         library_reply_failed(reply);

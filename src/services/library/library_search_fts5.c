@@ -647,9 +647,9 @@ static library_search_result_t fts5_find(void *engine, const char *text, library
     for (size_t i = 0; i < query.count; i++) query.words[i] = (asked_t){.word = words[i], .last = i + 1 == query.count};
     library_words_whole(text, whole, sizeof(whole));
     if (query.count == 0) return LIBRARY_SEARCH_OK; /* signs alone: nothing to look for */
-    bc_db_enter(fts5->db);
-    bool good = find_entered(fts5->db, &query, whole, found);
-    bc_db_leave(fts5->db);
+    bc_db_t *db = bc_db_enter_read(fts5->db);
+    bool good = find_entered(db, &query, whole, found);
+    bc_db_leave(db);
     return good ? LIBRARY_SEARCH_OK : LIBRARY_SEARCH_FAILED;
 }
 
@@ -665,8 +665,8 @@ static library_search_result_t fts5_suggest(void *engine, const char *text, libr
         library_found_term(found, words[i].text, true);
     }
     library_text_put(&expression, ")");
-    bc_db_enter(fts5->db);
-    bc_statement_t *statement = bc_db_prepare(fts5->db, sql_suggest);
+    bc_db_t *db = bc_db_enter_read(fts5->db);
+    bc_statement_t *statement = bc_db_prepare(db, sql_suggest);
     bc_bind_text(statement, 1, expression.failed ? NULL : expression.bytes);
     bc_bind_int(statement, 2, library_hits_max);
     bc_db_result_t result = BC_DB_FAILED;
@@ -674,7 +674,7 @@ static library_search_result_t fts5_suggest(void *engine, const char *text, libr
     while (good && (result = bc_step(statement)) == BC_DB_ROW)
         good = library_found_add(found, bc_column_int(statement, 0), 0);
     bc_statement_done(statement);
-    bc_db_leave(fts5->db);
+    bc_db_leave(db);
     library_text_free(&expression);
     return good && result == BC_DB_DONE ? LIBRARY_SEARCH_OK : LIBRARY_SEARCH_FAILED;
 }

@@ -39,8 +39,8 @@ library_search_result_t library_search_plain(bc_db_t *db, const char *text, libr
     library_word_t words[library_query_words_max];
     size_t count = library_query_words(text, words);
     if (count == 0) return LIBRARY_SEARCH_OK;
-    bc_db_enter(db);
-    bc_statement_t *statement = bc_db_prepare(db, sql_plain);
+    bc_db_t *reader = bc_db_enter_read(db);
+    bc_statement_t *statement = bc_db_prepare(reader, sql_plain);
     for (size_t i = 0; i < count && i < plain_words_max; i++) {
         char pattern[8 * library_query_chars_max + 8];
         pattern_of(text, &words[i], pattern, sizeof(pattern));
@@ -53,6 +53,6 @@ library_search_result_t library_search_plain(bc_db_t *db, const char *text, libr
     while (good && (result = bc_step(statement)) == BC_DB_ROW)
         good = library_found_add(found, bc_column_int(statement, 0), 0);
     bc_statement_done(statement);
-    bc_db_leave(db);
+    bc_db_leave(reader);
     return good && result == BC_DB_DONE ? LIBRARY_SEARCH_OK : LIBRARY_SEARCH_FAILED;
 }

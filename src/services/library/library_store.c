@@ -158,27 +158,33 @@ static library_result_t show_rows(bc_statement_t *statement, library_row_fn show
     return result == BC_DB_DONE ? LIBRARY_OK : LIBRARY_FAILED;
 }
 
-library_result_t library_store_get_inside(library_store_t *store, int64_t id, library_row_fn show, void *context) {
-    bc_statement_t *statement = bc_db_prepare(store->db, LIBRARY_SQL_GET);
+static library_result_t get_from(bc_db_t *db, int64_t id, library_row_fn show, void *context) {
+    bc_statement_t *statement = bc_db_prepare(db, LIBRARY_SQL_GET);
     bc_bind_int(statement, 1, id);
     size_t count = 0;
     library_result_t result = show_rows(statement, show, context, &count);
     return result == LIBRARY_OK && count == 0 ? LIBRARY_ABSENT : result;
 }
 
+library_result_t library_store_get_inside(library_store_t *store, int64_t id, library_row_fn show, void *context) {
+    return get_from(store->db, id, show, context);
+}
+
 library_result_t library_store_get(library_store_t *store, int64_t id, library_row_fn show, void *context) {
-    bc_db_enter(store->db);
-    library_result_t result = library_store_get_inside(store, id, show, context);
-    bc_db_leave(store->db);
+    bc_db_t *db = bc_db_enter_read(store->db);
+    library_result_t result = get_from(db, id, show, context);
+    bc_db_leave(db);
     return result;
 }
 
-library_result_t library_store_some_inside(library_store_t *store, const char *ids, library_row_fn show,
-                                           void *context) {
-    bc_statement_t *statement = bc_db_prepare(store->db, LIBRARY_SQL_SOME);
+library_result_t library_store_some(library_store_t *store, const char *ids, library_row_fn show, void *context) {
+    bc_db_t *db = bc_db_enter_read(store->db);
+    bc_statement_t *statement = bc_db_prepare(db, LIBRARY_SQL_SOME);
     bc_bind_text(statement, 1, ids);
     size_t count = 0;
-    return show_rows(statement, show, context, &count);
+    library_result_t result = show_rows(statement, show, context, &count);
+    bc_db_leave(db);
+    return result;
 }
 
 library_result_t library_store_is_empty(library_store_t *store, bool *empty) {
@@ -212,8 +218,8 @@ library_result_t library_store_list(library_store_t *store, const library_query_
                                    : query->author_key != NULL ? LIBRARY_LIST_AUTHOR
                                    : query->genre_key != NULL  ? LIBRARY_LIST_GENRE
                                                                : LIBRARY_LIST_ALL;
-    bc_db_enter(store->db);
-    bc_statement_t *statement = bc_db_prepare(store->db, library_sql_list[source][query->sort]);
+    bc_db_t *db = bc_db_enter_read(store->db);
+    bc_statement_t *statement = bc_db_prepare(db, library_sql_list[source][query->sort]);
     bind_behind(statement, query);
     bc_bind_int(statement, 4, query->limit);
     /* What is not bound is null, and a null filter lets everything pass. */
@@ -227,7 +233,7 @@ library_result_t library_store_list(library_store_t *store, const library_query_
     if (query->ids != NULL) bc_bind_text(statement, 12, query->ids);
     size_t count = 0;
     library_result_t result = show_rows(statement, show, context, &count);
-    bc_db_leave(store->db);
+    bc_db_leave(db);
     return result;
 }
 
@@ -257,13 +263,13 @@ void library_place_of(library_sort_t sort, const library_row_t *row, library_pla
 library_result_t library_store_feed(library_store_t *store, uint64_t after, int limit, library_row_fn show,
                                     void *context) {
     assert(limit > 0);
-    bc_db_enter(store->db);
-    bc_statement_t *statement = bc_db_prepare(store->db, LIBRARY_SQL_FEED);
+    bc_db_t *db = bc_db_enter_read(store->db);
+    bc_statement_t *statement = bc_db_prepare(db, LIBRARY_SQL_FEED);
     bc_bind_int(statement, 1, after > INT64_MAX ? INT64_MAX : (int64_t)after);
     bc_bind_int(statement, 2, limit);
     size_t count = 0;
     library_result_t result = show_rows(statement, show, context, &count);
-    bc_db_leave(store->db);
+    bc_db_leave(db);
     return result;
 }
 

@@ -91,8 +91,12 @@ const uint8_t *library_store_cursor_key(const library_store_t *store);
 /* Borrowed for the store's life. */
 library_search_t *library_store_search(library_store_t *store);
 
+/* These, list and feed read beside whatever is being written. */
 library_result_t library_store_get(library_store_t *store, int64_t id, library_row_fn show, void *context);
-/* Whether a book, gone ones included, refers to this picture. */
+/* Those of `ids` (a JSON array of numbers) that ever were, gone ones too. */
+library_result_t library_store_some(library_store_t *store, const char *ids, library_row_fn show, void *context);
+
+/* Whether a book, gone ones included, refers to this picture. Waits for a change that is being written, which may be the one that refers to it. */
 library_result_t library_store_uses_picture(library_store_t *store, const char *url, bool *used);
 
 /* Whether there is any book, gone ones included. */
@@ -168,8 +172,6 @@ library_result_t library_store_import_inside(library_store_t *store, const libra
                                              library_imported_t *results);
 
 library_result_t library_store_get_inside(library_store_t *store, int64_t id, library_row_fn show, void *context);
-/* Those of `ids` (a JSON array of numbers) that ever were, gone ones too. */
-library_result_t library_store_some_inside(library_store_t *store, const char *ids, library_row_fn show, void *context);
 
 /* A new book. `book->id` 0: one is chosen, from LIBRARY_OWN_ID_FIRST on. LIBRARY_TAKEN: there is a book of that id, or no id is left to
  * choose. */

@@ -277,6 +277,11 @@ static cart_id_t buy_and_give_back(const char *method) {
     return id;
 }
 
+static bool keep_refund(void *context, const provider_refund_t *refund) {
+    *(provider_refund_t *)context = *refund;
+    return true;
+}
+
 static bool see_failed(void *context, const provider_refund_t *refund) {
     *(bool *)context = refund->state == PROVIDER_REFUND_FAILED;
     return true;
@@ -365,8 +370,8 @@ static void move_back(bc_db_t *db, const char *sql, int hours) {
     assert_int_equal(bc_run(statement), BC_DB_DONE);
 }
 
-/* `hours` go by in which the provider is up: it forgets the keys of then. */
-static void let_time_pass(int hours) {
+/* `hours` go by in which the provider is up, and more in the eyes of its keys: it forgets those that are older than a day. */
+static void let_time_pass(int hours, int key_hours) {
     char path[128];
     bc_db_t *sandbox = NULL;
     payment_provider_destroy(payment.provider);
@@ -375,7 +380,7 @@ static void let_time_pass(int hours) {
     assert_int_equal(bc_db_begin(sandbox), BC_DB_OK);
     move_back(sandbox, "UPDATE payments SET created_ms = created_ms - ?", hours);
     move_back(sandbox, "UPDATE refunds SET created_ms = created_ms - ?", hours);
-    move_back(sandbox, "UPDATE request_keys SET created_ms = created_ms - ?", hours);
+    move_back(sandbox, "UPDATE request_keys SET created_ms = created_ms - ?", key_hours);
     sandbox_tidy(sandbox, bc_time_ms());
     assert_int_equal(bc_db_commit(sandbox), BC_DB_OK);
     bc_db_close(sandbox);
@@ -424,7 +429,7 @@ static void a_refund_repeated_after_its_key_was_forgotten_is_made_once(void **st
         assert_int_equal(payment_settle_refund(&payment, &refund, &limit), SETTLE_AWAY);
         with_fault("");
         assert_int_equal(refunds_there(&order), cases[i].there);
-        let_time_pass(cases[i].hours);
+        let_time_pass(cases[i].hours, cases[i].hours);
         if (cases[i].hours > 23) { /* not asked for while it is not known whether it was made */
             with_fault("provider.find=fail");
             assert_int_equal(payment_settle_refund(&payment, &refund, &limit), SETTLE_AWAY);
@@ -467,11 +472,56 @@ static void a_payment_repeated_after_its_key_was_forgotten_is_made_once(void **s
         assert_int_equal(payment_settle_create(&payment, &id, &limit), SETTLE_AWAY);
         with_fault("");
         assert_int_equal(payments_there(), cases[i].there);
-        let_time_pass(cases[i].hours);
+        let_time_pass(cases[i].hours, cases[i].hours);
         assert_int_equal(payment_settle_create(&payment, &id, &limit), SETTLE_OK);
         assert_int_equal(payments_there(), 1);
         pay(read_order(&id).payment);
         assert_int_equal(read_order(&id).state, ORDER_PAID);
+        assert_int_equal(close_all(state), 0);
+        assert_int_equal(open_all(state), 0);
+    }
+}
+
+/* It was all that was left of the payment, and its answer was lost. The provider refuses another: that one is told by its list. */
+static void a_refund_that_is_refused_may_have_been_made(void **state) {
+    (void)state;
+    cart_id_t order = place(1);
+    pay(read_order(&order).payment);
+    cart_id_t refund = ask_back(&order, "key", price);
+    with_fault("provider.refund-told=fail");
+    assert_int_equal(payment_settle_refund(&payment, &refund, &limit), SETTLE_AWAY);
+    with_fault("");
+    let_time_pass(1, 25);
+    assert_int_equal(payment_settle_refund(&payment, &refund, &limit), SETTLE_OK);
+    assert_int_equal(count("SELECT state FROM refunds"), PROVIDER_REFUND_SUCCEEDED);
+    assert_int_equal(read_order(&order).refunded_minor, price);
+}
+
+/* Two threads may hold answers of different age. */
+static void an_older_answer_changes_nothing(void **state) {
+    static const struct {
+        provider_refund_state_t newer, older;
+    } cases[] = {{PROVIDER_REFUND_FAILED, PROVIDER_REFUND_SUCCEEDED},
+                 {PROVIDER_REFUND_FAILED, PROVIDER_REFUND_PENDING},
+                 {PROVIDER_REFUND_SUCCEEDED, PROVIDER_REFUND_PENDING}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        cart_id_t id = buy_and_give_back("pm_card_visa");
+        const provider_refund_state_t answers[] = {cases[i].newer, cases[i].older};
+        provider_refund_t shown;
+        assert_int_equal(
+            payment_provider_refunds_of(payment.provider, read_order(&id).payment, &limit, keep_refund, &shown),
+            PROVIDER_OK);
+        for (size_t k = 0; k < 2; k++) {
+            order_t order;
+            shown.state = answers[k];
+            assert_int_equal(bc_db_begin(payment.db), BC_DB_OK);
+            assert_int_equal(order_find(payment.db, &id, &order), ORDER_FOUND);
+            assert_true(apply_refund(payment.db, &order, &shown, bc_time_ms()));
+            order_drop(&order);
+            assert_int_equal(bc_db_commit(payment.db), BC_DB_OK);
+        }
+        assert_int_equal(count("SELECT state FROM refunds"), cases[i].newer);
+        assert_int_equal(read_order(&id).refunded_minor, cases[i].newer == PROVIDER_REFUND_SUCCEEDED ? price : 0);
         assert_int_equal(close_all(state), 0);
         assert_int_equal(open_all(state), 0);
     }
@@ -491,6 +541,8 @@ int main(void) {
         EACH(an_away_provider_delays_only_what_it_was_asked),
         EACH(a_refund_repeated_after_its_key_was_forgotten_is_made_once),
         EACH(a_payment_repeated_after_its_key_was_forgotten_is_made_once),
+        EACH(a_refund_that_is_refused_may_have_been_made),
+        EACH(an_older_answer_changes_nothing),
     };
 #undef EACH
     bc_log_init("test", BC_LOG_ALERT);
