@@ -26,7 +26,7 @@ static const int price_ends[price_steps] = {5, 10, 15, 20, 30, 50, 0};
 
 typedef struct {
     uint32_t *names[LIBRARY_NAMES_COUNT]; /* owned */
-    uint32_t years[year_ranges];
+    uint32_t years[year_ranges + 1];      /* the last: not known, and not shown */
     uint32_t prices[price_steps];
     uint32_t availability[availabilities];
     int64_t price_unit; /* minor units in a major one */
@@ -85,6 +85,14 @@ static bool fits(const filter_t *filter, const library_volume_t *volume) {
            bsearch(&volume->id, query->id_list, query->id_count, sizeof(int64_t), compare_ids) != NULL;
 }
 
+/* No filter at all: everything fits. */
+static bool fits_all(const filter_t *filter) {
+    const library_query_t *query = filter->query;
+    return !filter->none && filter->language == 0 && filter->author == 0 && filter->genre == 0 &&
+           query->id_count == 0 && !query->has_year_from && !query->has_year_to && !query->has_price_max &&
+           !query->has_available;
+}
+
 /* --- counting --- */
 
 static size_t year_range(int64_t year) {
@@ -97,17 +105,33 @@ static int64_t range_begin(size_t range) {
     return decades_from - 100 * (int64_t)(centuries - range);
 }
 
+static int64_t price_unit(int price_digits) {
+    int64_t unit = 1;
+    for (int i = 0; i < price_digits; i++) unit *= 10;
+    return unit;
+}
+
+/* Once for a volume, so that a pass over all of them only adds. */
+void library_facets_place(library_volume_t *volume, int price_digits) {
+    _Static_assert(year_ranges <= UINT16_MAX, "a range's number fits");
+    int64_t unit = price_unit(price_digits);
+    uint8_t step = 0;
+    while (step + 1 < price_steps && volume->price_minor >= price_ends[step] * unit) step++;
+    volume->price_step = step;
+    volume->year_range =
+        volume->year_key != LIBRARY_YEAR_UNKNOWN ? (uint16_t)year_range(volume->year_key) : year_ranges;
+    volume->availability = volume->stock > library_low_stock ? 0 : volume->stock > 0 ? 1 : 2;
+}
+
 static void count_volume(counts_t *counts, const library_volume_t *volume) {
     counts->total++;
     for (uint32_t i = 0; i < volume->author_count; i++) counts->names[LIBRARY_AUTHORS][volume->names[i]]++;
     for (uint32_t i = 0; i < volume->genre_count; i++)
         counts->names[LIBRARY_GENRES][volume->names[volume->author_count + i]]++;
     counts->names[LIBRARY_LANGUAGES][volume->language]++; /* 0: not known, and not shown */
-    if (volume->year_key != LIBRARY_YEAR_UNKNOWN) counts->years[year_range(volume->year_key)]++;
-    size_t step = 0;
-    while (step + 1 < price_steps && volume->price_minor >= price_ends[step] * counts->price_unit) step++;
-    counts->prices[step]++;
-    counts->availability[volume->stock > library_low_stock ? 0 : volume->stock > 0 ? 1 : 2]++;
+    counts->years[volume->year_range]++;
+    counts->prices[volume->price_step]++;
+    counts->availability[volume->availability]++;
 }
 
 /* --- the answer --- */
@@ -198,8 +222,7 @@ static json_t *facets_json(const library_shelf_t *shelf, const counts_t *counts)
 
 static bool counts_init(const library_shelf_t *shelf, counts_t *counts) {
     memset(counts, 0, sizeof(*counts));
-    counts->price_unit = 1;
-    for (int i = 0; i < library_shelf_price_digits(shelf); i++) counts->price_unit *= 10;
+    counts->price_unit = price_unit(library_shelf_price_digits(shelf));
     bool good = true;
     for (int kind = 0; kind < LIBRARY_NAMES_COUNT; kind++) {
         counts->names[kind] = calloc(library_shelf_names(shelf, (library_names_t)kind) + 1u, sizeof(uint32_t));
@@ -219,6 +242,23 @@ static void pick_found(const library_shelf_t *shelf, const filter_t *filter, con
     }
 }
 
+/* Of a list without `q`. Named ids are looked up; everything else is a pass over all volumes. */
+static void count_all(const library_shelf_t *shelf, const filter_t *filter, counts_t *counts) {
+    const library_query_t *query = filter->query;
+    bool all = fits_all(filter);
+    if (query->id_count > 0) {
+        for (size_t i = 0; i < query->id_count; i++) {
+            const library_volume_t *volume = library_shelf_find(shelf, query->id_list[i]);
+            if (volume != NULL && fits(filter, volume)) count_volume(counts, volume);
+        }
+        return;
+    }
+    for (size_t i = 0; i < library_shelf_size(shelf); i++) {
+        const library_volume_t *volume = library_shelf_at(shelf, i);
+        if (all || fits(filter, volume)) count_volume(counts, volume);
+    }
+}
+
 bool library_shelf_pick(library_shelf_t *shelf, const library_query_t *query, const library_found_t *found,
                         library_picks_t *picks) {
     filter_t filter = filter_of(shelf, query);
@@ -230,10 +270,7 @@ bool library_shelf_pick(library_shelf_t *shelf, const library_query_t *query, co
         good = picks->list != NULL;
         if (good) pick_found(shelf, &filter, found, counts, picks);
     } else if (good) {
-        for (size_t i = 0; i < library_shelf_size(shelf); i++) {
-            const library_volume_t *volume = library_shelf_at(shelf, i);
-            if (fits(&filter, volume)) count_volume(counts, volume);
-        }
+        count_all(shelf, &filter, counts);
     }
     if (good) {
         picks->total = counts->total;

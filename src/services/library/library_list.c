@@ -80,23 +80,28 @@ static int compare_picks(const void *a, const void *b) {
     return x->id < y->id ? -1 : x->id > y->id;
 }
 
-/* Sorts the picks, drops those up to the cursor's place, and cuts the page. */
-static void cut_by_relevance(library_picks_t *picks, const library_list_t *list, page_t *page, int64_t *order) {
-    qsort(picks->list, picks->count, sizeof(*picks->list), compare_picks);
-    size_t from = 0;
-    if (list->query.behind != NULL) {
-        const library_pick_t behind = {
-            .score = (int32_t)list->behind.first, .ratings_count = list->behind.second, .id = list->behind.id};
-        while (from < picks->count && compare_picks(&picks->list[from], &behind) <= 0) from++;
+/* Cuts the page: the first of the picks behind the cursor's place, in one pass. Most are found too far behind by one comparison. */
+static void cut_by_relevance(const library_picks_t *picks, const library_list_t *list, page_t *page, int64_t *order) {
+    library_pick_t first[library_list_limit_max];
+    const library_pick_t behind = {
+        .score = (int32_t)list->behind.first, .ratings_count = list->behind.second, .id = list->behind.id};
+    size_t used = 0, count = 0;
+    assert(page->limit > 0 && page->limit <= library_list_limit_max);
+    for (size_t i = 0; i < picks->count; i++) {
+        const library_pick_t *pick = &picks->list[i];
+        if (list->query.behind != NULL && compare_picks(pick, &behind) <= 0) continue;
+        count++;
+        if (used == page->limit && compare_picks(pick, &first[used - 1]) > 0) continue;
+        size_t at = used < page->limit ? used++ : used - 1;
+        for (; at > 0 && compare_picks(pick, &first[at - 1]) < 0; at--) first[at] = first[at - 1];
+        first[at] = *pick;
     }
-    size_t count = picks->count - from;
     page->more = count > page->limit;
-    if (page->more) count = page->limit;
-    for (size_t i = 0; i < count; i++) order[i] = picks->list[from + i].id;
+    for (size_t i = 0; i < used; i++) order[i] = first[i].id;
     page->order = order;
-    page->order_count = count;
-    if (count > 0) {
-        const library_pick_t *last = &picks->list[from + count - 1];
+    page->order_count = used;
+    if (used > 0) {
+        const library_pick_t *last = &first[used - 1];
         page->last = (library_place_t){.first = last->score, .second = last->ratings_count, .id = last->id};
     }
 }
@@ -114,24 +119,15 @@ static bool ids_text(library_text_t *text, const library_picks_t *picks, const p
 
 /* --- the list --- */
 
-/* false: an answer was set. */
-static bool count_list(const library_t *library, bc_reply_t *reply, const library_list_t *list, library_found_t *found,
+static bool count_list(const library_t *library, bc_db_t *db, const library_list_t *list, const library_found_t *found,
                        library_picks_t *picks) {
-    library_search_t *search = library_store_search(library->store);
-    memset(picks, 0, sizeof(*picks));
-    memset(found, 0, sizeof(*found));
-    bool good = list->q == NULL || library_search_find(search, list->q, found) == LIBRARY_SEARCH_OK;
-    if (good && library_shelf_enter(library->shelf)) {
-        good = library_shelf_pick(library->shelf, &list->query, list->q != NULL ? found : NULL, picks);
-        library_shelf_leave(library->shelf);
-    } else {
-        good = false;
-    }
-    if (!good) library_reply_failed(reply);
+    if (!library_shelf_enter(library->shelf, db)) return false;
+    bool good = library_shelf_pick(library->shelf, &list->query, found, picks);
+    library_shelf_leave(library->shelf);
     return good;
 }
 
-static bool read_page(const library_t *library, library_list_t *list, library_picks_t *picks, page_t *page) {
+static bool read_page(bc_db_t *db, const library_list_t *list, const library_picks_t *picks, page_t *page) {
     library_text_t ids = {0};
     library_query_t query = list->query;
     int64_t order[library_list_limit_max];
@@ -146,7 +142,7 @@ static bool read_page(const library_t *library, library_list_t *list, library_pi
         good = ids_text(&ids, picks, page);
         query.ids = ids.bytes;
     }
-    good = good && library_store_list(library->store, &query, show_item, page) == LIBRARY_OK && !page->failed;
+    good = good && library_store_list_inside(db, &query, show_item, page) == LIBRARY_OK && !page->failed;
     page->order = NULL;
     library_text_free(&ids);
     return good;
@@ -160,23 +156,31 @@ static json_t *list_body(const library_t *library, const library_list_t *list, l
                      picks->facets);
 }
 
+/* Shelf and rows from one picture of the database. */
+static bool read_list(const library_t *library, const library_list_t *list, library_picks_t *picks, page_t *page) {
+    bc_db_t *db = bc_db_enter_read(library_store_db(library->store));
+    bool good = count_list(library, db, list, page->found, picks) && read_page(db, list, picks, page);
+    bc_db_leave(db);
+    return good;
+}
+
 void library_handle_list(bc_request_t *request, bc_reply_t *reply, void *context) {
     const library_t *library = context;
     library_list_t list;
-    library_found_t found;
-    library_picks_t picks;
+    library_found_t found = {0};
+    library_picks_t picks = {0};
     if (!library_list_read(request, reply, library_store_cursor_key(library->store), &list)) return;
-    if (count_list(library, reply, &list, &found, &picks)) {
-        page_t page = {.library = library,
-                       .found = list.q != NULL ? &found : NULL,
-                       .sort = list.query.sort,
-                       .limit = (size_t)list.limit};
-        if (read_page(library, &list, &picks, &page)) {
-            library_reply_tagged(request, reply, list_body(library, &list, &picks, &page));
-        } else {
-            json_decref(page_items(&page)); /* only to free them */
-            library_reply_failed(reply);
-        }
+    page_t page = {.library = library,
+                   .found = list.q != NULL ? &found : NULL,
+                   .sort = list.query.sort,
+                   .limit = (size_t)list.limit};
+    bool good = list.q == NULL ||
+                library_search_find(library_store_search(library->store), list.q, &found) == LIBRARY_SEARCH_OK;
+    if (good && read_list(library, &list, &picks, &page)) {
+        library_reply_tagged(request, reply, list_body(library, &list, &picks, &page));
+    } else {
+        json_decref(page_items(&page)); /* only to free them */
+        library_reply_failed(reply);
     }
     library_picks_free(&picks);
     library_found_free(&found);
@@ -264,10 +268,8 @@ static json_t *suggestions_json(suggesting_t *suggesting) {
     return NULL;
 }
 
-static bool suggest(const library_t *library, const char *text, library_found_t *found, suggesting_t *suggesting) {
-    if (library_search_suggest(library_store_search(library->store), text, found) != LIBRARY_SEARCH_OK) return false;
-    suggesting->found = found;
-    if (!library_shelf_enter(library->shelf)) return false;
+static bool read_suggestions(const library_t *library, bc_db_t *db, suggesting_t *suggesting) {
+    if (!library_shelf_enter(library->shelf, db)) return false;
     rank_suggestions(library->shelf, suggesting);
     library_shelf_leave(library->shelf);
     library_text_t ids = {0};
@@ -277,10 +279,19 @@ static bool suggest(const library_t *library, const char *text, library_found_t 
         library_text_print(&ids, "%lld", (long long)suggesting->order[i].id);
     }
     library_text_put(&ids, "]");
-    library_query_t query = {.sort = LIBRARY_SORT_TITLE, .limit = suggestion_books_max, .ids = ids.bytes};
-    bool good = !ids.failed && library_store_list(library->store, &query, show_suggestion, suggesting) == LIBRARY_OK &&
+    const library_query_t query = {.sort = LIBRARY_SORT_TITLE, .limit = suggestion_books_max, .ids = ids.bytes};
+    bool good = !ids.failed && library_store_list_inside(db, &query, show_suggestion, suggesting) == LIBRARY_OK &&
                 !suggesting->failed;
     library_text_free(&ids);
+    return good;
+}
+
+static bool suggest(const library_t *library, const char *text, library_found_t *found, suggesting_t *suggesting) {
+    if (library_search_suggest(library_store_search(library->store), text, found) != LIBRARY_SEARCH_OK) return false;
+    suggesting->found = found;
+    bc_db_t *db = bc_db_enter_read(library_store_db(library->store));
+    bool good = read_suggestions(library, db, suggesting);
+    bc_db_leave(db);
     return good;
 }
 

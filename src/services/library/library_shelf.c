@@ -22,7 +22,6 @@ typedef struct {
 
 struct library_shelf {
     pthread_mutex_t lock;
-    library_store_t *store; /* borrowed */
     int price_digits;
     uint64_t position; /* of the last row read; under lock, as all below */
     library_volume_t *volumes;
@@ -187,6 +186,7 @@ static bool read_volume(library_shelf_t *shelf, const library_row_t *row, librar
                                  .stock = row->stock,
                                  .ratings_count = row->ratings_count,
                                  .year_key = row->year_key};
+    library_facets_place(volume, shelf->price_digits);
     json_t *authors = json_loads(row->authors, 0, NULL), *genres = json_loads(row->genres, 0, NULL);
     bool good = authors != NULL && genres != NULL;
     if (good) {
@@ -232,11 +232,10 @@ static bool take_row(void *context, const library_row_t *row) {
 
 /* --- life --- */
 
-bool library_shelf_enter(library_shelf_t *shelf) {
+bool library_shelf_enter(library_shelf_t *shelf, bc_db_t *db) {
     (void)pthread_mutex_lock(&shelf->lock); /* a default mutex: fails only on our own misuse */
     shelf->failed = false;
-    library_result_t result =
-        library_store_feed(shelf->store, shelf->position, library_shelf_step_max, take_row, shelf);
+    library_result_t result = library_store_feed_inside(db, shelf->position, library_shelf_step_max, take_row, shelf);
     if (result == LIBRARY_OK && !shelf->failed) return true;
     if (shelf->failed) bc_log(BC_LOG_ERROR, "no-memory", bc_f_text("at", "shelf"));
     (void)pthread_mutex_unlock(&shelf->lock);
@@ -251,18 +250,19 @@ library_shelf_t *library_shelf_create(library_store_t *store, int price_digits) 
     library_shelf_t *shelf = calloc(1, sizeof(*shelf));
     if (shelf == NULL) return NULL;
     (void)pthread_mutex_init(&shelf->lock, NULL); /* a default mutex: cannot fail */
-    shelf->store = store;
     shelf->price_digits = price_digits;
     uint64_t before;
+    bool good = false;
+    bc_db_t *db = bc_db_enter_read(library_store_db(store));
     do {
         before = shelf->position;
-        if (!library_shelf_enter(shelf)) {
-            library_shelf_destroy(shelf);
-            return NULL;
-        }
-        library_shelf_leave(shelf);
-    } while (shelf->position != before);
-    return shelf;
+        good = library_shelf_enter(shelf, db);
+        if (good) library_shelf_leave(shelf);
+    } while (good && shelf->position != before);
+    bc_db_leave(db);
+    if (good) return shelf;
+    library_shelf_destroy(shelf);
+    return NULL;
 }
 
 void library_shelf_destroy(library_shelf_t *shelf) {

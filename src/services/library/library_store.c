@@ -210,15 +210,14 @@ static void bind_behind(bc_statement_t *statement, const library_query_t *query)
     bc_bind_int(statement, 3, behind != NULL ? behind->id : falling ? INT64_MAX : 0);
 }
 
-library_result_t library_store_list(library_store_t *store, const library_query_t *query, library_row_fn show,
-                                    void *context) {
+library_result_t library_store_list_inside(bc_db_t *db, const library_query_t *query, library_row_fn show,
+                                           void *context) {
     assert(query->sort < LIBRARY_SORT_COUNT);
     assert(query->limit > 0);
     library_list_source_t source = query->ids != NULL          ? LIBRARY_LIST_IDS
                                    : query->author_key != NULL ? LIBRARY_LIST_AUTHOR
                                    : query->genre_key != NULL  ? LIBRARY_LIST_GENRE
                                                                : LIBRARY_LIST_ALL;
-    bc_db_t *db = bc_db_enter_read(store->db);
     bc_statement_t *statement = bc_db_prepare(db, library_sql_list[source][query->sort]);
     bind_behind(statement, query);
     bc_bind_int(statement, 4, query->limit);
@@ -232,9 +231,7 @@ library_result_t library_store_list(library_store_t *store, const library_query_
     if (query->genre_key != NULL) bc_bind_text(statement, 11, query->genre_key);
     if (query->ids != NULL) bc_bind_text(statement, 12, query->ids);
     size_t count = 0;
-    library_result_t result = show_rows(statement, show, context, &count);
-    bc_db_leave(db);
-    return result;
+    return show_rows(statement, show, context, &count);
 }
 
 void library_place_of(library_sort_t sort, const library_row_t *row, library_place_t *place) {
@@ -260,15 +257,19 @@ void library_place_of(library_sort_t sort, const library_row_t *row, library_pla
     }
 }
 
-library_result_t library_store_feed(library_store_t *store, uint64_t after, int limit, library_row_fn show,
-                                    void *context) {
+library_result_t library_store_feed_inside(bc_db_t *db, uint64_t after, int limit, library_row_fn show, void *context) {
     assert(limit > 0);
-    bc_db_t *db = bc_db_enter_read(store->db);
     bc_statement_t *statement = bc_db_prepare(db, LIBRARY_SQL_FEED);
     bc_bind_int(statement, 1, after > INT64_MAX ? INT64_MAX : (int64_t)after);
     bc_bind_int(statement, 2, limit);
     size_t count = 0;
-    library_result_t result = show_rows(statement, show, context, &count);
+    return show_rows(statement, show, context, &count);
+}
+
+library_result_t library_store_feed(library_store_t *store, uint64_t after, int limit, library_row_fn show,
+                                    void *context) {
+    bc_db_t *db = bc_db_enter_read(store->db);
+    library_result_t result = library_store_feed_inside(db, after, limit, show, context);
     bc_db_leave(db);
     return result;
 }

@@ -91,7 +91,7 @@ const uint8_t *library_store_cursor_key(const library_store_t *store);
 /* Borrowed for the store's life. */
 library_search_t *library_store_search(library_store_t *store);
 
-/* These, list and feed read beside whatever is being written. */
+/* These and the feed read beside whatever is being written. */
 library_result_t library_store_get(library_store_t *store, int64_t id, library_row_fn show, void *context);
 /* Those of `ids` (a JSON array of numbers) that ever were, gone ones too. */
 library_result_t library_store_some(library_store_t *store, const char *ids, library_row_fn show, void *context);
@@ -136,15 +136,16 @@ typedef struct {
     bool available;
 } library_query_t;
 
-/* Live books only. */
-library_result_t library_store_list(library_store_t *store, const library_query_t *query, library_row_fn show,
-                                    void *context);
+/* Live books only. Between bc_db_enter_read and its end. */
+library_result_t library_store_list_inside(bc_db_t *db, const library_query_t *query, library_row_fn show,
+                                           void *context);
 /* The place of a row in an order: what a cursor holds. */
 void library_place_of(library_sort_t sort, const library_row_t *row, library_place_t *place);
 
 /* Rows with positions over `after`, in their order; gone ones too. */
 library_result_t library_store_feed(library_store_t *store, uint64_t after, int limit, library_row_fn show,
                                     void *context);
+library_result_t library_store_feed_inside(bc_db_t *db, uint64_t after, int limit, library_row_fn show, void *context);
 
 typedef enum {
     LIBRARY_IMPORT_NEW,

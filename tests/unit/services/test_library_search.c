@@ -8,6 +8,7 @@
 #include "services/library/library_sql.h"
 #include "services/library/library_store.h"
 
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -291,9 +292,11 @@ static void cuts_a_description_around_the_first_word(void **state) {
 
 static uint64_t total(library_shelf_t *shelf, const library_query_t *query) {
     library_picks_t picks;
-    assert_true(library_shelf_enter(shelf));
+    bc_db_t *reader = bc_db_enter_read(library_store_db(store));
+    assert_true(library_shelf_enter(shelf, reader));
     assert_true(library_shelf_pick(shelf, query, NULL, &picks));
     library_shelf_leave(shelf);
+    bc_db_leave(reader);
     uint64_t count = picks.total;
     library_picks_free(&picks);
     return count;
@@ -335,12 +338,42 @@ static void the_shelf_is_what_the_database_lists(void **state) {
         assert_int_equal(bc_db_count(), 1);
         library_shelf_t *fresh = library_shelf_create(store, 2);
         assert_int_equal(total(fresh, &austen), total(shelf, &austen));
-        assert_true(library_shelf_enter(shelf));
+        bc_db_t *reader = bc_db_enter_read(library_store_db(store));
+        assert_true(library_shelf_enter(shelf, reader));
         for (int64_t look = 100; look < 400; look++)
             assert_int_equal(library_shelf_find(shelf, look) != NULL, there[look - 100]);
         library_shelf_leave(shelf);
+        bc_db_leave(reader);
         library_shelf_destroy(fresh);
     }
+    library_shelf_destroy(shelf);
+}
+
+static void *follow(void *shelf) {
+    const library_query_t all = {.sort = LIBRARY_SORT_TITLE};
+    return total(shelf, &all) == 7 ? shelf : NULL;
+}
+
+static void an_older_picture_takes_nothing_back_from_the_shelf(void **state) {
+    (void)state;
+    library_shelf_t *shelf = library_shelf_create(store, 2);
+    assert_non_null(shelf);
+    bc_db_t *older = bc_db_enter_read(library_store_db(store));
+    assert_true(library_shelf_enter(shelf, older)); /* takes its picture */
+    library_shelf_leave(shelf);
+    library_book_t book = book_of(500, "Later", "Jane Austen", NULL);
+    library_imported_t result;
+    assert_int_equal(library_store_import(store, &book, 1, 1000, &result), LIBRARY_OK);
+    pthread_t thread;
+    void *followed = NULL;
+    assert_int_equal(pthread_create(&thread, NULL, follow, shelf), 0);
+    assert_int_equal(pthread_join(thread, &followed), 0);
+    assert_non_null(followed);
+    assert_true(library_shelf_enter(shelf, older));
+    assert_int_equal(library_shelf_size(shelf), 7);
+    assert_non_null(library_shelf_find(shelf, 500));
+    library_shelf_leave(shelf);
+    bc_db_leave(older);
     library_shelf_destroy(shelf);
 }
 
@@ -357,6 +390,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(the_database_answers_for_an_engine_that_is_away, setup, teardown),
         cmocka_unit_test_setup_teardown(marks_whole_words_in_code_points, setup, teardown),
         cmocka_unit_test_setup_teardown(cuts_a_description_around_the_first_word, setup, teardown),
+        cmocka_unit_test_setup_teardown(an_older_picture_takes_nothing_back_from_the_shelf, setup, teardown),
         cmocka_unit_test_setup_teardown(the_shelf_is_what_the_database_lists, setup, teardown),
     };
     bc_log_init("search-test", BC_LOG_ALERT);
