@@ -6,8 +6,8 @@
  *
  * 1. The cart lives in the module alone; its answers are not compressed and not cached.
  * 2. Nothing but GET and HEAD of the catalogue is ever kept in the page cache, and of that only what the library calls public.
- *    A page is fresh to the end of the second it was made in, so that a changed price shows within one; then it is revalidated by its
- *    ETag.
+ *    It is asked about by its ETag before each use; workers answer what they were told within the last second (`cart_pages`), so that a
+ *    changed price shows within one.
  * 3. Internal routes of services have no location here. The operations server has a listener of its own.
  * 4. Whatever nginx itself answers is problem+json with the request's id, like every answer behind it.
  */
@@ -284,10 +284,10 @@ static void write_proxy_basics(FILE *out, const bc_config_t *config) {
             "use_temp_path=off;\n",
             bc_config_text(config, BC_DATA));
     /* The library says `public, no-cache`: copies may be kept, and must be asked about. nginx takes no-cache for "do not keep", so
-     * its header is not followed but read: only what is public is kept. How long is said by X-Accel-Expires as a point in time
-     * (the end of this second): a span of one second would be up to two, since nginx compares whole seconds. Then the page is asked
-     * about by its ETag. While the library is away, the last page is better than none. No proxy_cache_lock: who waits for one looks again
-     * every half second, and the services answer sooner; once a page is there, `cart_pages` lets one ask for all. */
+     * its header is not followed but read: only what is public is kept. X-Accel-Expires says that it is over at once, so nginx asks about
+     * it by its ETag before each use; how long it is right is known to `cart_pages`, by the millisecond. While the library is away, the last
+     * page is better than none. No proxy_cache_lock: who waits for one looks again every half second, and the services answer sooner;
+     * once a page is there, `cart_pages` lets one ask for all. */
     fputs("    map $upstream_http_cache_control $page_is_private { default 1; \"~*\\bpublic\\b\" 0; }\n"
           "    proxy_cache_key $request_uri;\n    proxy_cache_methods GET HEAD;\n    proxy_cache_valid 200 " PAGE_FRESH
           ";\n    proxy_cache_revalidate on;\n"

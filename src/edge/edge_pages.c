@@ -65,22 +65,36 @@ static bool is_page(edge_pages_text_t path, edge_pages_text_t tag, edge_pages_te
     return control.length >= 6 && memcmp(control.bytes, "public", 6) == 0;
 }
 
+static int64_t draw(uint64_t random, int64_t least, int64_t most) {
+    return least + (int64_t)(random % (uint64_t)(most - least + 1));
+}
+
+edge_pages_ends_t edge_pages_ends(int64_t asked_ms, uint64_t random) {
+    return (edge_pages_ends_t){
+        .asked_ms = asked_ms,
+        .new_ms = asked_ms + draw(random, EDGE_PAGES_NEW_LEAST_MS, EDGE_PAGES_FRESH_MOST_MS),
+        .fresh_ms = asked_ms + draw(random, EDGE_PAGES_FRESH_LEAST_MS, EDGE_PAGES_FRESH_MOST_MS),
+        .shown_ms = asked_ms + EDGE_PAGES_SHOWN_MS,
+    };
+}
+
 bool edge_pages_keep(edge_pages_t *pages, edge_pages_text_t path, edge_pages_text_t tag, edge_pages_text_t control,
-                     int64_t fresh_ms, int64_t shown_ms) {
-    assert(fresh_ms <= shown_ms);
+                     const edge_pages_ends_t *ends) {
+    assert(ends->new_ms <= ends->shown_ms && ends->fresh_ms <= ends->shown_ms);
     if (!is_page(path, tag, control)) return false;
     edge_page_t *page = entry_of(pages, path);
+    bool lives = page != NULL && page->shown_ms > ends->asked_ms;
     if (page == NULL) {
         edge_page_t *bucket = pages->buckets[bucket_of(path)];
         page = bucket[0].shown_ms <= bucket[1].shown_ms ? &bucket[0] : &bucket[1];
         drop_body(pages, page);
-    } else if (page->shown_ms > shown_ms) {
+    } else if (page->shown_ms > ends->shown_ms) {
         return false; /* asked earlier, answered later: what is known is newer */
     } else if (!is(page->tag, page->tag_length, tag)) {
         drop_body(pages, page);
     }
-    page->fresh_ms = fresh_ms;
-    page->shown_ms = shown_ms;
+    page->fresh_ms = lives ? ends->fresh_ms : ends->new_ms;
+    page->shown_ms = ends->shown_ms;
     page->asked_ms = 0;
     page->path_length = (uint8_t)path.length;
     page->tag_length = (uint8_t)tag.length;

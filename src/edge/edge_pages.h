@@ -25,7 +25,8 @@
 #define EDGE_PAGES_BODIES_MAX  (16 * 1024 * 1024) /* all of them, a worker */
 
 /* From the moment a service was asked: the second end is the promise "right within a second after a change". The first is drawn for each
- * page, so that pages that were asked for together are not asked for together again. */
+ * page, widely when it did not live, so that pages that were asked for together are not asked for together again. */
+#define EDGE_PAGES_NEW_LEAST_MS   100
 #define EDGE_PAGES_FRESH_LEAST_MS 700
 #define EDGE_PAGES_FRESH_MOST_MS  900
 #define EDGE_PAGES_SHOWN_MS       1000
@@ -49,15 +50,24 @@ typedef struct {
     char *body; /* owned; NULL: only the tag is known */
 } edge_page_t;
 
+typedef struct {
+    int64_t asked_ms;
+    int64_t new_ms;   /* the first end, when the page was not known or had ended before it was asked for, */
+    int64_t fresh_ms; /* and when it lived */
+    int64_t shown_ms; /* the second end */
+} edge_pages_ends_t;
+
 typedef struct edge_pages edge_pages_t;
 
 edge_pages_t *edge_pages_create(void); /* NULL: no memory */
 void edge_pages_destroy(edge_pages_t *pages);
 
-/* Notes a page until fresh_ms and shown_ms (not less). What is too long, is no strong tag, or is not said to be public is left out, and so is
- * what ends before that which is known already. The bytes stay if the tag does. Answers whether the page's bytes are wanted. */
+/* Notes a page. What is too long, is no strong tag, or is not said to be public is left out, and so is what ends before that which is known
+ * already. The bytes stay if the tag does. Answers whether the page's bytes are wanted. */
 bool edge_pages_keep(edge_pages_t *pages, edge_pages_text_t path, edge_pages_text_t tag, edge_pages_text_t control,
-                     int64_t fresh_ms, int64_t shown_ms);
+                     const edge_pages_ends_t *ends);
+/* Of a page that a service was asked for at asked_ms; `random`: any number. */
+edge_pages_ends_t edge_pages_ends(int64_t asked_ms, uint64_t random);
 /* The bytes (copied) of a page that was kept with this tag; left out when it is not there any more, or there is no room at now_ms. */
 void edge_pages_fill(edge_pages_t *pages, edge_pages_text_t path, edge_pages_text_t tag, edge_pages_text_t type,
                      edge_pages_text_t body, int64_t now_ms);

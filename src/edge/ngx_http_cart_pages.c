@@ -62,17 +62,17 @@ static const ngx_table_elt_t *find_control(ngx_http_request_t *r, ngx_uint_t *wh
 }
 
 /* false: from where it came, nothing follows about its time. */
-static bool ends_of(ngx_http_request_t *r, int64_t *fresh_ms, int64_t *shown_ms) {
+static bool ends_of(ngx_http_request_t *r, edge_pages_ends_t *ends) {
+    int64_t second_ms;
     switch (r->upstream->cache_status) {
     case NGX_HTTP_CACHE_HIT: /* fresh in this second, and nginx counts whole ones */
-        *fresh_ms = *shown_ms = now_ms() + 1000 - (int64_t)ngx_timeofday()->msec;
+        second_ms = now_ms() + 1000 - (int64_t)ngx_timeofday()->msec;
+        *ends = (edge_pages_ends_t){now_ms(), second_ms, second_ms, second_ms};
         return true;
     case NGX_HTTP_CACHE_MISS:
     case NGX_HTTP_CACHE_EXPIRED:
     case NGX_HTTP_CACHE_REVALIDATED:
-        *fresh_ms = (int64_t)r->upstream->start_time + EDGE_PAGES_FRESH_LEAST_MS +
-                    ngx_random() % (EDGE_PAGES_FRESH_MOST_MS - EDGE_PAGES_FRESH_LEAST_MS + 1);
-        *shown_ms = (int64_t)r->upstream->start_time + EDGE_PAGES_SHOWN_MS;
+        *ends = edge_pages_ends((int64_t)r->upstream->start_time, (uint64_t)ngx_random());
         return true;
     default:
         return false;
@@ -98,14 +98,13 @@ static void begin_copy(ngx_http_request_t *r) {
 static ngx_int_t header_filter(ngx_http_request_t *r) {
     edge_pages_t *pages = is_on(r) ? pages_of(r) : NULL;
     const ngx_table_elt_t *tag = r->headers_out.etag;
-    int64_t fresh_ms = 0, shown_ms = 0;
+    edge_pages_ends_t ends;
     if (pages != NULL && r->headers_out.status == NGX_HTTP_OK && tag != NULL && tag->hash != 0 && r->upstream != NULL &&
-        ends_of(r, &fresh_ms, &shown_ms)) {
+        ends_of(r, &ends)) {
         ngx_uint_t whole = 0;
         const ngx_table_elt_t *control = find_control(r, &whole);
         if (control != NULL &&
-            edge_pages_keep(pages, text_of(r->unparsed_uri), text_of(tag->value), text_of(control->value), fresh_ms,
-                            shown_ms) &&
+            edge_pages_keep(pages, text_of(r->unparsed_uri), text_of(tag->value), text_of(control->value), &ends) &&
             whole)
             begin_copy(r);
     }

@@ -192,12 +192,9 @@ void bc_reply_send(bc_reply_t *reply, const bc_request_t *request, struct _u_res
     }
     put_header(response, "Request-Id", request->id);
     put_header(response, "Cache-Control", reply->cache);
-    if (strncmp(reply->cache, "public", 6) == 0) {
-        /* For the edge alone, which takes it off: this page is fresh to the end of the second it was made in. */
-        char until[32];
-        (void)snprintf(until, sizeof(until), "@%lld", (long long)bc_time_s()); /* fits */
-        put_header(response, "X-Accel-Expires", until);
-    }
+    /* For the edge alone, which takes it off: keep this page and ask before each use, as the page cache counts uses. How long a worker may
+     * answer it from its own memory the edge knows. */
+    if (strncmp(reply->cache, "public", 6) == 0) put_header(response, "X-Accel-Expires", "@1");
     if (reply->media != NULL && reply->bytes != NULL) put_header(response, "Content-Type", reply->media);
     for (int i = 0; i < reply->headers_count; i++)
         put_header(response, reply->headers[i].name, reply->headers[i].value);

@@ -15,7 +15,8 @@ static edge_pages_text_t text(const char *text) {
 
 static bool keep_to(edge_pages_t *pages, const char *path, const char *tag, const char *control, int64_t fresh_ms,
                     int64_t shown_ms) {
-    return edge_pages_keep(pages, text(path), text(tag), text(control), fresh_ms, shown_ms);
+    edge_pages_ends_t ends = {0, fresh_ms, fresh_ms, shown_ms};
+    return edge_pages_keep(pages, text(path), text(tag), text(control), &ends);
 }
 
 static bool keep(edge_pages_t *pages, const char *path, const char *tag, const char *control, int64_t until_ms) {
@@ -98,6 +99,33 @@ static void one_who_asks_and_gets_no_page_leaves_it_to_the_next(void **state) {
     assert_non_null(find(pages, "/a", 130));
     assert_false(waits(pages, "/never", 100)); /* what is not known everyone asks for */
     assert_false(waits(pages, "/never", 100));
+    edge_pages_destroy(pages);
+}
+
+static void ends_are_drawn_within_their_bounds_and_apart_when_a_page_did_not_live(void **state) {
+    (void)state;
+    int64_t least = INT64_MAX, most = 0;
+    edge_pages_t *pages = edge_pages_create();
+    for (uint64_t random = 0; random < 5000; random++) {
+        edge_pages_ends_t ends = edge_pages_ends(10000, random * UINT64_C(0x9E3779B97F4A7C15));
+        assert_in_range(ends.new_ms, 10000 + EDGE_PAGES_NEW_LEAST_MS, 10000 + EDGE_PAGES_FRESH_MOST_MS);
+        assert_in_range(ends.fresh_ms, 10000 + EDGE_PAGES_FRESH_LEAST_MS, 10000 + EDGE_PAGES_FRESH_MOST_MS);
+        assert_int_equal(ends.shown_ms, 10000 + EDGE_PAGES_SHOWN_MS);
+        if (ends.new_ms < least) least = ends.new_ms;
+        if (ends.new_ms > most) most = ends.new_ms;
+    }
+    assert_true(most - least > 700); /* spread over the second */
+    edge_pages_ends_t ends = {0, 300, 800, 1000};
+    assert_true(edge_pages_keep(pages, text("/a"), text("\"1\""), text("public"), &ends));
+    assert_non_null(find(pages, "/a", 299));
+    assert_null(find(pages, "/a", 300)); /* new: asks */
+    ends = (edge_pages_ends_t){300, 600, 1100, 1300};
+    (void)edge_pages_keep(pages, text("/a"), text("\"1\""), text("public"), &ends);
+    assert_non_null(find(pages, "/a", 1099));
+    assert_null(find(pages, "/a", 1100)); /* lived when it was asked for */
+    ends = (edge_pages_ends_t){1300, 1600, 2100, 2300};
+    (void)edge_pages_keep(pages, text("/a"), text("\"1\""), text("public"), &ends);
+    assert_null(find(pages, "/a", 1600)); /* had ended */
     edge_pages_destroy(pages);
 }
 
@@ -242,6 +270,7 @@ int main(void) {
         cmocka_unit_test(a_page_is_known_to_its_end),
         cmocka_unit_test(after_its_end_one_asks_and_the_others_are_shown_it_and_then_wait),
         cmocka_unit_test(one_who_asks_and_gets_no_page_leaves_it_to_the_next),
+        cmocka_unit_test(ends_are_drawn_within_their_bounds_and_apart_when_a_page_did_not_live),
         cmocka_unit_test(bytes_live_as_long_as_their_tag),
         cmocka_unit_test(an_older_answer_that_comes_later_is_not_believed),
         cmocka_unit_test(bytes_are_bounded_and_those_of_ended_pages_make_room),
