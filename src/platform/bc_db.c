@@ -445,9 +445,10 @@ void bc_db_close(bc_db_t *db) {
 }
 
 bool bc_db_is_open(bc_db_t *db) {
-    (void)pthread_mutex_lock(&db->lock);
-    bool open = db->handle != NULL;
-    (void)pthread_mutex_unlock(&db->lock);
+    assert(db->owner == NULL);
+    (void)pthread_mutex_lock(&db->readers.lock); /* not the writer's: a check of health waits for no sync */
+    bool open = !db->readers.closed;
+    (void)pthread_mutex_unlock(&db->readers.lock);
     return open;
 }
 

@@ -75,10 +75,11 @@ void bc_dead_letters_serve(bc_db_t *db, bc_request_t *request, bc_reply_t *reply
     if (!bc_request_query_int(request, reply, "after", 0, INT64_MAX, 0, &after) ||
         !bc_request_query_int(request, reply, "limit", 1, letters_max, letters_max, &limit))
         return;
-    bc_db_enter(db);
-    json_t *log = log_json(db), *followed = followed_json(db), *letters = letters_json(db, after, limit, &next);
-    bool sound = bc_db_is_sound(db);
-    bc_db_leave(db);
+    bc_db_t *reader = bc_db_enter_read(db);
+    json_t *log = log_json(reader), *followed = followed_json(reader),
+           *letters = letters_json(reader, after, limit, &next);
+    bool sound = bc_db_is_sound(reader);
+    bc_db_leave(reader);
     if (!sound) {
         json_decref(log);
         json_decref(followed);

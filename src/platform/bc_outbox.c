@@ -88,10 +88,10 @@ void bc_event_put_many(bc_db_t *db, const char *topic, const char *type, const j
 
 static bool read_log(void *context, uint64_t after, int limit, json_t *items, uint64_t *position, bool *more) {
     const bc_outbox_t *outbox = context;
-    bc_db_enter(outbox->db);
+    bc_db_t *db = bc_db_enter_read(outbox->db);
     bc_statement_t *statement =
-        bc_db_prepare(outbox->db, "SELECT position, id, topic, type, event_key, created_ms, data FROM outbox "
-                                  "WHERE position > ? ORDER BY position LIMIT ?");
+        bc_db_prepare(db, "SELECT position, id, topic, type, event_key, created_ms, data FROM outbox "
+                          "WHERE position > ? ORDER BY position LIMIT ?");
     bc_bind_int(statement, 1, after > INT64_MAX ? INT64_MAX : (int64_t)after);
     bc_bind_int(statement, 2, (int64_t)limit + 1);
     bool good = true;
@@ -115,8 +115,8 @@ static bool read_log(void *context, uint64_t after, int limit, json_t *items, ui
         if (good) *position = at;
     }
     bc_statement_done(statement);
-    good = good && bc_db_is_sound(outbox->db);
-    bc_db_leave(outbox->db);
+    good = good && bc_db_is_sound(db);
+    bc_db_leave(db);
     return good;
 }
 

@@ -51,13 +51,13 @@ static json_t *own_part(auth_t *auth, const bc_claims_t *caller) {
     auth_session_t *sessions = calloc(SESSIONS_SHOWN_MAX, sizeof(*sessions));
     auth_audit_t *entries = calloc(ACTIVITY_SHOWN_MAX, sizeof(*entries));
     if (session_list == NULL || activity == NULL || sessions == NULL || entries == NULL) goto end;
-    bc_db_enter(auth->db);
-    bool good = auth_store_user(auth->db, &caller->user, &user);
-    int sessions_count = auth_store_sessions(auth->db, &caller->user, bc_time_ms(), first.before_ms, &first.before,
-                                             sessions, SESSIONS_SHOWN_MAX);
-    int entries_count = auth_store_audit(auth->db, &caller->user, INT64_MAX, entries, ACTIVITY_SHOWN_MAX);
-    good = good && bc_db_is_sound(auth->db);
-    bc_db_leave(auth->db);
+    bc_db_t *db = bc_db_enter_read(auth->db);
+    bool good = auth_store_user(db, &caller->user, &user);
+    int sessions_count = auth_store_sessions(db, &caller->user, bc_time_ms(), first.before_ms, &first.before, sessions,
+                                             SESSIONS_SHOWN_MAX);
+    int entries_count = auth_store_audit(db, &caller->user, INT64_MAX, entries, ACTIVITY_SHOWN_MAX);
+    good = good && bc_db_is_sound(db);
+    bc_db_leave(db);
     for (int i = 0; good && i < sessions_count; i++)
         good = json_array_append_new(session_list, auth_session_json(&sessions[i], &caller->session)) == 0;
     for (int i = 0; good && i < entries_count; i++)

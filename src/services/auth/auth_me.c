@@ -9,11 +9,11 @@ void auth_me(bc_request_t *request, bc_reply_t *reply, void *context) {
     auth_t *auth = context;
     const bc_claims_t *caller = bc_request_caller(request);
     auth_user_t user;
-    bc_db_enter(auth->db);
-    bool found = auth_store_user(auth->db, &caller->user, &user);
-    bc_db_leave(auth->db);
+    bc_db_t *db = bc_db_enter_read(auth->db);
+    bool found = auth_store_user(db, &caller->user, &user), sound = bc_db_is_sound(db);
+    bc_db_leave(db);
     if (!found) {
-        if (!bc_db_is_open(auth->db) || caller->kind == BC_KIND_CUSTOMER) {
+        if (!sound || caller->kind == BC_KIND_CUSTOMER) {
             auth_answer_unavailable(reply); /* a customer has a row: the store could not tell */
             return;
         }
@@ -33,11 +33,11 @@ void auth_sessions(bc_request_t *request, bc_reply_t *reply, void *context) {
     (void)strcpy(list, "sessions ");
     cart_id_format(BC_PREFIX_USER, &caller->user, list + strlen(list)); /* a cursor is of this user's list */
     if (!auth_page_read(auth, request, reply, list, &limit, &place)) return;
-    bc_db_enter(auth->db);
+    bc_db_t *db = bc_db_enter_read(auth->db);
     int count =
-        auth_store_sessions(auth->db, &caller->user, bc_time_ms(), place.before_ms, &place.before, sessions, limit + 1);
-    bool sound = bc_db_is_sound(auth->db);
-    bc_db_leave(auth->db);
+        auth_store_sessions(db, &caller->user, bc_time_ms(), place.before_ms, &place.before, sessions, limit + 1);
+    bool sound = bc_db_is_sound(db);
+    bc_db_leave(db);
     json_t *items = json_array();
     if (!sound || items == NULL) {
         json_decref(items);
@@ -86,9 +86,9 @@ void auth_internal_user(bc_request_t *request, bc_reply_t *reply, void *context)
         bc_reply_not_found(reply);
         return;
     }
-    bc_db_enter(auth->db);
-    bool found = auth_store_user(auth->db, &id, &user), sound = bc_db_is_sound(auth->db);
-    bc_db_leave(auth->db);
+    bc_db_t *db = bc_db_enter_read(auth->db);
+    bool found = auth_store_user(db, &id, &user), sound = bc_db_is_sound(db);
+    bc_db_leave(db);
     if (!sound) {
         auth_answer_unavailable(reply);
     } else if (!found) {

@@ -24,9 +24,9 @@ bool auth_judge_password(bc_request_t *request, bc_reply_t *reply, const char *f
 bool auth_own_password(auth_t *auth, bc_request_t *request, bc_reply_t *reply, auth_user_t *user) {
     const char *password = bc_request_string(request, "password");
     if (!auth_limit_address(auth, AUTH_LIMIT_SIGN_IN, request, reply)) return false;
-    bc_db_enter(auth->db);
-    bool found = auth_store_user(auth->db, &bc_request_caller(request)->user, user);
-    bc_db_leave(auth->db);
+    bc_db_t *db = bc_db_enter_read(auth->db);
+    bool found = auth_store_user(db, &bc_request_caller(request)->user, user);
+    bc_db_leave(db);
     if (!found || user->closed) { /* a customer whose token is good has an open row, a moment ago at least */
         auth_answer_unavailable(reply);
         return false;

@@ -70,10 +70,10 @@ void auth_committed(auth_t *auth) {
 
 static bool read_feed(void *context, uint64_t after, int limit, json_t *items, uint64_t *position, bool *more) {
     auth_t *auth = context;
-    bc_db_enter(auth->db);
-    auth_store_feed(auth->db, after, limit, bc_time_s(), items, position, more);
-    bool good = bc_db_is_sound(auth->db);
-    bc_db_leave(auth->db);
+    bc_db_t *db = bc_db_enter_read(auth->db);
+    auth_store_feed(db, after, limit, bc_time_s(), items, position, more);
+    bool good = bc_db_is_sound(db);
+    bc_db_leave(db);
     return good;
 }
 
@@ -153,9 +153,9 @@ static void close_service(void *context) {
 
 static bc_standing_t standing(const bc_claims_t *claims, void *context) {
     auth_t *auth = context;
-    bc_db_enter(auth->db);
-    bool revoked = auth_store_is_revoked(auth->db, claims), sound = bc_db_is_sound(auth->db);
-    bc_db_leave(auth->db);
+    bc_db_t *db = bc_db_enter_read(auth->db);
+    bool revoked = auth_store_is_revoked(db, claims), sound = bc_db_is_sound(db);
+    bc_db_leave(db);
     return !sound ? BC_STANDING_UNKNOWN : revoked ? BC_STANDING_REVOKED : BC_STANDING_GOOD;
 }
 

@@ -72,9 +72,9 @@ static bool judge_registration(bc_request_t *request, bc_reply_t *reply, auth_us
 
 static bool email_is_taken(auth_t *auth, const char *email) {
     auth_user_t other;
-    bc_db_enter(auth->db);
-    bool taken = auth_store_user_by_email(auth->db, email, &other);
-    bc_db_leave(auth->db);
+    bc_db_t *db = bc_db_enter_read(auth->db);
+    bool taken = auth_store_user_by_email(db, email, &other);
+    bc_db_leave(db);
     return taken;
 }
 
@@ -188,9 +188,9 @@ static bool check_password(auth_t *auth, bc_request_t *request, bc_reply_t *repl
         return false;
     }
     if (known) {
-        bc_db_enter(auth->db);
-        known = auth_store_user_by_email(auth->db, email, user);
-        bc_db_leave(auth->db);
+        bc_db_t *db = bc_db_enter_read(auth->db);
+        known = auth_store_user_by_email(db, email, user);
+        bc_db_leave(db);
     }
     /* Longer ones were never accepted: they take the time of a wrong one, without costing more. */
     bool fits = auth_code_points(password) <= AUTH_PASSWORD_MAX;

@@ -80,10 +80,10 @@ void auth_users(bc_request_t *request, bc_reply_t *reply, void *context) {
         auth_answer_unavailable(reply);
         return;
     }
-    bc_db_enter(auth->db);
-    int count = auth_store_users(auth->db, &filter, place.before_ms, &place.before, users, limit + 1);
-    bool sound = bc_db_is_sound(auth->db);
-    bc_db_leave(auth->db);
+    bc_db_t *db = bc_db_enter_read(auth->db);
+    int count = auth_store_users(db, &filter, place.before_ms, &place.before, users, limit + 1);
+    bool sound = bc_db_is_sound(db);
+    bc_db_leave(db);
     bool more = count > limit;
     if (more) count = limit;
     for (int i = 0; sound && i < count; i++) sound = json_array_append_new(items, shown_user(&users[i])) == 0;
@@ -215,10 +215,10 @@ void auth_audit(bc_request_t *request, bc_reply_t *reply, void *context) {
     }
     (void)snprintf(list, sizeof(list), "audit %s", of == NULL ? "" : of); /* an id that parsed is short */
     if (!auth_page_read(auth, request, reply, list, &limit, &place)) return;
-    bc_db_enter(auth->db);
-    int count = auth_store_audit(auth->db, of == NULL ? NULL : &user, place.before_ms, entries, limit + 1);
-    bool sound = bc_db_is_sound(auth->db);
-    bc_db_leave(auth->db);
+    bc_db_t *db = bc_db_enter_read(auth->db);
+    int count = auth_store_audit(db, of == NULL ? NULL : &user, place.before_ms, entries, limit + 1);
+    bool sound = bc_db_is_sound(db);
+    bc_db_leave(db);
     bool more = count > limit;
     if (more) count = limit;
     json_t *items = json_array();

@@ -66,16 +66,16 @@ void payment_admin_order(bc_request_t *request, bc_reply_t *reply, void *context
     order_t order;
     json_t *shown = NULL;
     if (!payment_path_id(request, reply, PAYMENT_PREFIX_ORDER, &id)) return;
-    bc_db_enter(payment->db);
-    order_found_t found = order_find(payment->db, &id, &order);
+    bc_db_t *db = bc_db_enter_read(payment->db);
+    order_found_t found = order_find(db, &id, &order);
     if (found == ORDER_FOUND) {
         shown = payment_order_json(&order, true);
         json_t *list = json_pack("[O]", shown);
-        if (list == NULL || !payment_orders_fill(payment->db, list)) found = ORDER_FAILED;
+        if (list == NULL || !payment_orders_fill(db, list)) found = ORDER_FAILED;
         json_decref(list);
         order_drop(&order);
     }
-    bc_db_leave(payment->db);
+    bc_db_leave(db);
     if (found == ORDER_FOUND) {
         bc_reply_cache(reply, "private, no-cache");
         bc_reply_json(reply, 200, shown);

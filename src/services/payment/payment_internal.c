@@ -46,9 +46,9 @@ bool payment_path_book(const bc_request_t *request, bc_reply_t *reply, int64_t *
 
 bool payment_owner_of(payment_t *payment, const char *id, cart_id_t *user) {
     order_t order = {.state = ORDER_AWAITING};
-    bc_db_enter(payment->db);
-    order_found_t found = order_find_payment(payment->db, id, &order);
-    bc_db_leave(payment->db);
+    bc_db_t *db = bc_db_enter_read(payment->db);
+    order_found_t found = order_find_payment(db, id, &order);
+    bc_db_leave(db);
     if (found == ORDER_FOUND) *user = order.user;
     order_drop(&order);
     return found == ORDER_FOUND;
@@ -60,9 +60,9 @@ void payment_internal_order(bc_request_t *request, bc_reply_t *reply, void *cont
     order_t order = {.state = ORDER_AWAITING};
     char text[CART_ID_CHARS + 1], user[CART_ID_CHARS + 1];
     if (!payment_path_id(request, reply, PAYMENT_PREFIX_ORDER, &id)) return;
-    bc_db_enter(payment->db);
-    order_found_t found = order_find(payment->db, &id, &order);
-    bc_db_leave(payment->db);
+    bc_db_t *db = bc_db_enter_read(payment->db);
+    order_found_t found = order_find(db, &id, &order);
+    bc_db_leave(db);
     if (found == ORDER_FOUND) {
         cart_id_format(PAYMENT_PREFIX_ORDER, &order.id, text);
         cart_id_format(BC_PREFIX_USER, &order.user, user);
@@ -103,10 +103,10 @@ void payment_internal_export(bc_request_t *request, bc_reply_t *reply, void *con
     /* Page by page, so that others come in between. */
     while (orders != NULL && !export.failed && count == EXPORT_PAGE && json_array_size(orders) < EXPORT_MAX) {
         export.page = json_array();
-        bc_db_enter(payment->db);
-        export.failed = export.page == NULL || !order_list(payment->db, &export.filter, see, &export) ||
-                        export.failed || !payment_orders_fill(payment->db, export.page);
-        bc_db_leave(payment->db);
+        bc_db_t *db = bc_db_enter_read(payment->db);
+        export.failed = export.page == NULL || !order_list(db, &export.filter, see, &export) || export.failed ||
+                        !payment_orders_fill(db, export.page);
+        bc_db_leave(db);
         count = json_array_size(export.page);
         export.failed = export.failed || json_array_extend(orders, export.page) != 0;
         json_decref(export.page);

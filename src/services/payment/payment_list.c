@@ -65,10 +65,10 @@ void payment_list_answer(payment_t *payment, bc_reply_t *reply, const char *list
     order_filter_t one_more = *filter;
     char cursor[BC_CURSOR_CHARS] = "";
     one_more.limit++;
-    bc_db_enter(payment->db);
-    bool good = page.items != NULL && order_list(payment->db, &one_more, see, &page) && !page.failed &&
-                payment_orders_fill(payment->db, page.items);
-    bc_db_leave(payment->db);
+    bc_db_t *db = bc_db_enter_read(payment->db);
+    bool good = page.items != NULL && order_list(db, &one_more, see, &page) && !page.failed &&
+                payment_orders_fill(db, page.items);
+    bc_db_leave(db);
     if (!good) {
         json_decref(page.items);
         payment_answer_unavailable(reply);

@@ -17,9 +17,9 @@ void payment_orders(bc_request_t *request, bc_reply_t *reply, void *context) {
 static bool own_order(payment_t *payment, bc_request_t *request, bc_reply_t *reply, order_t *order) {
     cart_id_t id;
     if (!payment_path_id(request, reply, PAYMENT_PREFIX_ORDER, &id)) return false;
-    bc_db_enter(payment->db);
-    order_found_t found = order_find(payment->db, &id, order);
-    bc_db_leave(payment->db);
+    bc_db_t *db = bc_db_enter_read(payment->db);
+    order_found_t found = order_find(db, &id, order);
+    bc_db_leave(db);
     if (found == ORDER_FAILED) payment_answer_unavailable(reply);
     if (found == ORDER_ABSENT) bc_reply_not_found(reply);
     if (found != ORDER_FOUND) return false;
@@ -44,9 +44,9 @@ void payment_order(bc_request_t *request, bc_reply_t *reply, void *context) {
     if (!own_order(payment, request, reply, &order)) return;
     json_t *shown = payment_order_json(&order, false), *list = json_pack("[O]", shown);
     order_drop(&order);
-    bc_db_enter(payment->db);
-    bool good = list != NULL && payment_orders_fill(payment->db, list);
-    bc_db_leave(payment->db);
+    bc_db_t *db = bc_db_enter_read(payment->db);
+    bool good = list != NULL && payment_orders_fill(db, list);
+    bc_db_leave(db);
     json_decref(list);
     if (!good) {
         json_decref(shown);

@@ -46,11 +46,11 @@ void payment_admin_stock(bc_request_t *request, bc_reply_t *reply, void *context
     }
     if (given != NULL) before = read_place(place);
     json_t *history = json_array();
-    bc_db_enter(payment->db);
-    stock_result_t found = stock_find(payment->db, book, &stock);
+    bc_db_t *db = bc_db_enter_read(payment->db);
+    stock_result_t found = stock_find(db, book, &stock);
     bool good = found != STOCK_FAILED && history != NULL &&
-                (found == STOCK_ABSENT || stock_history(payment->db, book, before, (int)limit + 1, history));
-    bc_db_leave(payment->db);
+                (found == STOCK_ABSENT || stock_history(db, book, before, (int)limit + 1, history));
+    bc_db_leave(db);
     if (!good || found == STOCK_ABSENT) {
         json_decref(history);
         if (good) {

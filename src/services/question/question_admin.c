@@ -40,10 +40,10 @@ void question_handle_queue(bc_request_t *request, bc_reply_t *reply, void *conte
     (void)snprintf(name, sizeof(name), "queue %s", word == NULL ? "" : word); /* a word of ours: fits */
     if (!question_read_page(question, request, reply, name, &page)) return;
     question_rows_t queue = {.items = json_array(), .limit = page.limit, .now_ms = bc_time_ms()};
-    bc_db_enter(question->db);
-    question_result_t result = question_queue(question->db, state, page.has_behind ? &page.behind : NULL,
-                                              (int)page.limit + 1, queue_row, &queue);
-    bc_db_leave(question->db);
+    bc_db_t *db = bc_db_enter_read(question->db);
+    question_result_t result =
+        question_queue(db, state, page.has_behind ? &page.behind : NULL, (int)page.limit + 1, queue_row, &queue);
+    bc_db_leave(db);
     if (result != QUESTION_OK) {
         json_decref(queue.items);
         question_reply_result(reply, result);
@@ -58,9 +58,9 @@ void question_handle_admin_one(bc_request_t *request, bc_reply_t *reply, void *c
     question_conversation_t conversation;
     cart_id_t id;
     if (!question_path_id(request, reply, &id)) return;
-    bc_db_enter(question->db);
-    question_result_t result = question_load(question->db, &id, &conversation);
-    bc_db_leave(question->db);
+    bc_db_t *db = bc_db_enter_read(question->db);
+    question_result_t result = question_load(db, &id, &conversation);
+    bc_db_leave(db);
     if (result != QUESTION_OK) {
         question_reply_result(reply, result);
         return;

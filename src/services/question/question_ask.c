@@ -163,10 +163,10 @@ void question_handle_list(bc_request_t *request, bc_reply_t *reply, void *contex
     (void)snprintf(name, sizeof(name), "questions %s", user); /* fits */
     if (!question_read_page(question, request, reply, name, &page)) return;
     question_rows_t list = {.items = json_array(), .limit = page.limit};
-    bc_db_enter(question->db);
-    question_result_t result = question_list_of(question->db, &caller->user, page.has_behind ? &page.behind : NULL,
+    bc_db_t *db = bc_db_enter_read(question->db);
+    question_result_t result = question_list_of(db, &caller->user, page.has_behind ? &page.behind : NULL,
                                                 (int)page.limit + 1, list_row, &list);
-    bc_db_leave(question->db);
+    bc_db_leave(db);
     if (result != QUESTION_OK) {
         json_decref(list.items);
         question_reply_result(reply, result);
@@ -185,9 +185,9 @@ void question_handle_one(bc_request_t *request, bc_reply_t *reply, void *context
     question_conversation_t conversation;
     cart_id_t id;
     if (!question_path_id(request, reply, &id)) return;
-    bc_db_enter(question->db);
-    question_result_t result = question_load(question->db, &id, &conversation);
-    bc_db_leave(question->db);
+    bc_db_t *db = bc_db_enter_read(question->db);
+    question_result_t result = question_load(db, &id, &conversation);
+    bc_db_leave(db);
     if (result != QUESTION_OK) {
         question_reply_result(reply, result);
         return;

@@ -50,11 +50,10 @@ void question_handle_export(bc_request_t *request, bc_reply_t *reply, void *cont
         return;
     }
     export_t export = {.list = json_array()};
-    bc_db_enter(question->db);
-    question_result_t result =
-        export.list == NULL ? QUESTION_FAILED : question_all_of(question->db, &user, take, &export);
-    if (export.full && bc_db_is_sound(question->db)) result = QUESTION_OK; /* it was stopped by us */
-    bc_db_leave(question->db);
+    bc_db_t *db = bc_db_enter_read(question->db);
+    question_result_t result = export.list == NULL ? QUESTION_FAILED : question_all_of(db, &user, take, &export);
+    if (export.full && bc_db_is_sound(db)) result = QUESTION_OK; /* it was stopped by us */
+    bc_db_leave(db);
     if (result != QUESTION_OK) {
         json_decref(export.list);
         question_reply_result(reply, QUESTION_FAILED);

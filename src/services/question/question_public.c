@@ -42,10 +42,10 @@ void question_handle_published(bc_request_t *request, bc_reply_t *reply, void *c
     (void)snprintf(name, sizeof(name), "answers %lld", (long long)book); /* fits */
     if (!question_read_page(question, request, reply, name, &page)) return;
     question_rows_t answers = {.items = json_array(), .limit = page.limit};
-    bc_db_enter(question->db);
-    question_result_t result = question_published(question->db, book, page.has_behind ? &page.behind : NULL,
-                                                  (int)page.limit + 1, take_answer, &answers);
-    bc_db_leave(question->db);
+    bc_db_t *db = bc_db_enter_read(question->db);
+    question_result_t result =
+        question_published(db, book, page.has_behind ? &page.behind : NULL, (int)page.limit + 1, take_answer, &answers);
+    bc_db_leave(db);
     if (result != QUESTION_OK) {
         json_decref(answers.items);
         question_reply_result(reply, result);
@@ -66,10 +66,10 @@ static const char *find_language(const char *tag) {
 }
 
 /* {"language","items"}; between enter or begin and its end. NULL: the database or memory. */
-static json_t *load_faq(question_t *question, const char *language) {
+static json_t *load_faq(bc_db_t *db, const char *language) {
     char *text = NULL;
     json_t *items = NULL;
-    switch (question_faq_get(question->db, language, &text)) {
+    switch (question_faq_get(db, language, &text)) {
     case QUESTION_OK:
         items = json_loads(text, 0, NULL);
         break;
@@ -92,9 +92,9 @@ void question_handle_faq(bc_request_t *request, bc_reply_t *reply, void *context
         bc_reply_problem_field(reply, "malformed-request", "language", "unknown", "en, fr or bg");
         return;
     }
-    bc_db_enter(question->db);
-    json_t *faq = load_faq(question, language);
-    bc_db_leave(question->db);
+    bc_db_t *db = bc_db_enter_read(question->db);
+    json_t *faq = load_faq(db, language);
+    bc_db_leave(db);
     if (faq == NULL) {
         question_reply_result(reply, QUESTION_FAILED);
         return;
@@ -152,7 +152,7 @@ static json_t *replace_faq(question_t *question, const bc_request_t *request, bc
     question_result_t result = QUESTION_FAILED;
     bool stale = false;
     if (body != NULL && text != NULL && tag_of(body, etag) && bc_db_begin(question->db) == BC_DB_OK) {
-        json_t *before = load_faq(question, language);
+        json_t *before = load_faq(question->db, language);
         if (tag_of(before, before_tag)) result = QUESTION_OK;
         json_decref(before);
         stale = result == QUESTION_OK && if_match != NULL && !bc_etag_matches(if_match, before_tag);
