@@ -141,6 +141,7 @@ static const row_t table[BC_KEY_COUNT] = {
     [BC_ARGON2_PASSES]     = {"BOOKCART_ARGON2_PASSES", NUMBER, "2", 1, 20, false, "passes of one password hash"},
     [BC_ARGON2_CONCURRENT] = {"BOOKCART_ARGON2_CONCURRENT", NUMBER, "2", 1, 64, false, "password hashes computed at once"},
     [BC_ARGON2_QUEUE]      = {"BOOKCART_ARGON2_QUEUE", NUMBER, "32", 0, 1024, false, "password hashes that may wait for their turn; more are answered 503"},
+    [BC_ARGON2_WAIT]       = {"BOOKCART_ARGON2_WAIT", DURATION, "20s", 100, 1 * H, false, "how long each of them may wait on a busy machine; then it is answered 503"},
 
     [BC_CART_ZONE]          = {"BOOKCART_CART_ZONE", SIZE, "128m", 2 * MB, 1024 * GB, false, "shared memory of the edge for seats"},
     [BC_CART_BOOKS_ZONE]    = {"BOOKCART_CART_BOOKS_ZONE", SIZE, "32m", 2 * MB, 64 * GB, false, "shared memory of the edge for what carts show of books"},

@@ -103,6 +103,7 @@ typedef enum {
     BC_ARGON2_PASSES,     /* number */
     BC_ARGON2_CONCURRENT, /* number: hashes computed at once */
     BC_ARGON2_QUEUE,      /* number: hashes that may wait for one of those places */
+    BC_ARGON2_WAIT,       /* duration: how long each may */
 
     BC_CART_ZONE,          /* size: the edge's shared memory for seats */
     BC_CART_BOOKS_ZONE,    /* size: the edge's shared memory for books */

@@ -3,6 +3,7 @@
 #include "platform/bc_log.h"
 #include "platform/bc_metrics.h"
 #include "platform/bc_random.h"
+#include "platform/bc_time.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <time.h>
 #include <unistd.h>
 
 /* One caller's wish, on his stack while he waits. */
@@ -18,7 +20,7 @@ typedef struct job {
     const char *compared; /* the hash to verify against; NULL: make one */
     char *made;           /* where the new hash goes */
     int failed;           /* libsodium's answer */
-    bool done;            /* under lock */
+    bool taken, done;     /* under lock */
     pthread_cond_t finished;
     struct job *next;
 } job_t;
@@ -26,11 +28,14 @@ typedef struct job {
 struct auth_passwords {
     unsigned long long passes;
     size_t memory;
-    int threads_max, waiting_max;
+    int threads_max, waiting_max, cores;
+    int64_t wait_max_ms;
     pthread_mutex_t lock;
     pthread_cond_t work;
     job_t *first, *last;          /* under lock; jobs nobody computes yet, in their order */
     int inside;                   /* under lock; callers that wait or are computed for */
+    int running;                  /* under lock; threads that compute */
+    int64_t rests_until_ms;       /* under lock; monotonic: no thread begins before */
     bool ends;                    /* under lock */
     char nobody[AUTH_HASH_BYTES]; /* of a password that was thrown away */
     int threads_count;
@@ -50,27 +55,71 @@ static void lower_priority(void) {
         bc_log(BC_LOG_WARN, "hash-priority-not-lowered", bc_f_text("reason", strerror(errno)));
 }
 
+int64_t auth_password_rest_ms(int64_t cpu_ms, int64_t wall_ms, int running, int cores, int waiting) {
+    assert(running > 0 && cores > 0 && waiting >= 0);
+    int64_t fair_ms = running > cores ? cpu_ms * running / cores : cpu_ms;
+    int64_t waited_ms = wall_ms - fair_ms;
+    if (waited_ms <= cpu_ms / 4) return 0;
+    int64_t rest_ms = waited_ms * auth_hash_rest_waits, most_ms = cpu_ms * auth_hash_rest_most;
+    return (rest_ms < most_ms ? rest_ms : most_ms) / (1 + waiting / auth_hash_rest_waiting);
+}
+
+static int64_t thread_ms(void) {
+    struct timespec used;
+    (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used); /* cannot fail for this clock */
+    return (int64_t)used.tv_sec * 1000 + used.tv_nsec / 1000000;
+}
+
+static int waiting(const auth_passwords_t *passwords) {
+    return passwords->inside - passwords->running;
+}
+
+/* Under lock, which is let go meanwhile. */
+static void compute_one(auth_passwords_t *passwords, job_t *job) {
+    int running = ++passwords->running;
+    (void)pthread_mutex_unlock(&passwords->lock);
+    int64_t begun_ms = bc_monotonic_ms(), used_ms = thread_ms();
+    job->failed = job->compared != NULL
+                      ? crypto_pwhash_str_verify(job->compared, job->password, strlen(job->password))
+                      : crypto_pwhash_str_alg(job->made, job->password, strlen(job->password), passwords->passes,
+                                              passwords->memory, crypto_pwhash_ALG_ARGON2ID13);
+    int64_t now_ms = bc_monotonic_ms();
+    used_ms = thread_ms() - used_ms;
+    bc_metric_add(&computed, 1);
+    (void)pthread_mutex_lock(&passwords->lock);
+    passwords->running--;
+    job->done = true;
+    (void)pthread_cond_signal(&job->finished);
+    if (passwords->rests_until_ms < now_ms) passwords->rests_until_ms = now_ms;
+    passwords->rests_until_ms +=
+        auth_password_rest_ms(used_ms, now_ms - begun_ms, running, passwords->cores, waiting(passwords));
+}
+
+/* Under lock: until there is a job and no rest. NULL: the end. */
+static job_t *next_job(auth_passwords_t *passwords) {
+    while (!passwords->ends) {
+        int64_t rest_ms = passwords->rests_until_ms - bc_monotonic_ms();
+        if (passwords->first != NULL && rest_ms <= 0) break;
+        if (passwords->first == NULL) {
+            (void)pthread_cond_wait(&passwords->work, &passwords->lock);
+        } else {
+            struct timespec until = bc_monotonic_deadline(rest_ms);
+            (void)pthread_cond_timedwait(&passwords->work, &passwords->lock, &until); /* the loop looks again */
+        }
+    }
+    job_t *job = passwords->first;
+    if (job == NULL) return NULL;
+    passwords->first = job->next;
+    if (passwords->first == NULL) passwords->last = NULL;
+    job->taken = true;
+    return job;
+}
+
 static void *compute(void *argument) {
     auth_passwords_t *passwords = argument;
     lower_priority();
     (void)pthread_mutex_lock(&passwords->lock); /* a default mutex: fails only on our own misuse */
-    for (;;) {
-        while (passwords->first == NULL && !passwords->ends)
-            (void)pthread_cond_wait(&passwords->work, &passwords->lock);
-        job_t *job = passwords->first;
-        if (job == NULL) break;
-        passwords->first = job->next;
-        if (passwords->first == NULL) passwords->last = NULL;
-        (void)pthread_mutex_unlock(&passwords->lock);
-        job->failed = job->compared != NULL
-                          ? crypto_pwhash_str_verify(job->compared, job->password, strlen(job->password))
-                          : crypto_pwhash_str_alg(job->made, job->password, strlen(job->password), passwords->passes,
-                                                  passwords->memory, crypto_pwhash_ALG_ARGON2ID13);
-        bc_metric_add(&computed, 1);
-        (void)pthread_mutex_lock(&passwords->lock);
-        job->done = true;
-        (void)pthread_cond_signal(&job->finished);
-    }
+    for (job_t *job; (job = next_job(passwords)) != NULL;) compute_one(passwords, job);
     (void)pthread_mutex_unlock(&passwords->lock);
     return NULL;
 }
@@ -84,8 +133,11 @@ auth_passwords_t *auth_passwords_create(const bc_config_t *config) {
     passwords->memory = (size_t)bc_config_number(config, BC_ARGON2_MEMORY);
     passwords->threads_max = threads;
     passwords->waiting_max = (int)bc_config_number(config, BC_ARGON2_QUEUE);
-    (void)pthread_mutex_init(&passwords->lock, NULL); /* default attributes: neither can fail */
-    (void)pthread_cond_init(&passwords->work, NULL);
+    passwords->wait_max_ms = bc_config_number(config, BC_ARGON2_WAIT);
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    passwords->cores = cores > 0 ? (int)cores : 1;
+    (void)pthread_mutex_init(&passwords->lock, NULL); /* a default mutex: cannot fail */
+    bc_cond_init(&passwords->work);
     while (passwords->threads_count < threads &&
            pthread_create(&passwords->threads[passwords->threads_count], NULL, compute, passwords) == 0)
         passwords->threads_count++;
@@ -113,31 +165,63 @@ void auth_passwords_destroy(auth_passwords_t *passwords) {
     free(passwords);
 }
 
-/* Waits until a thread has computed the job. false: too many wait already. */
-static bool have_computed(auth_passwords_t *passwords, job_t *job) {
-    (void)pthread_cond_init(&job->finished, NULL);
-    (void)pthread_mutex_lock(&passwords->lock);
-    bool taken = passwords->inside < passwords->threads_max + passwords->waiting_max;
-    if (taken) {
-        passwords->inside++;
-        job->next = NULL;
-        if (passwords->last == NULL) {
-            passwords->first = job;
-        } else {
-            passwords->last->next = job;
+/* Under lock. */
+static void join_queue(auth_passwords_t *passwords, job_t *job) {
+    job->next = NULL;
+    if (passwords->last == NULL) {
+        passwords->first = job;
+    } else {
+        passwords->last->next = job;
+    }
+    passwords->last = job;
+    (void)pthread_cond_broadcast(&passwords->work); /* one of them may be resting */
+}
+
+/* Under lock. */
+static void leave_queue(auth_passwords_t *passwords, job_t *job) {
+    job_t *before = NULL;
+    for (job_t *at = passwords->first; at != job; at = at->next) before = at;
+    if (before == NULL) {
+        passwords->first = job->next;
+    } else {
+        before->next = job->next;
+    }
+    if (passwords->last == job) passwords->last = before;
+}
+
+/* Under lock. false: one's turn did not come in time. A hash that was begun is waited for. */
+static bool wait_for_turn(auth_passwords_t *passwords, job_t *job) {
+    struct timespec until = bc_monotonic_deadline(passwords->wait_max_ms);
+    while (!job->done) {
+        if (job->taken) {
+            (void)pthread_cond_wait(&job->finished, &passwords->lock);
+        } else if (pthread_cond_timedwait(&job->finished, &passwords->lock, &until) == ETIMEDOUT && !job->taken) {
+            leave_queue(passwords, job);
+            return false;
         }
-        passwords->last = job;
-        (void)pthread_cond_signal(&passwords->work);
-        while (!job->done) (void)pthread_cond_wait(&job->finished, &passwords->lock);
+    }
+    return true;
+}
+
+/* Waits until a thread has computed the job. false: too many wait already, or it took too long. */
+static bool have_computed(auth_passwords_t *passwords, job_t *job) {
+    bc_cond_init(&job->finished);
+    (void)pthread_mutex_lock(&passwords->lock);
+    bool room = passwords->inside < passwords->threads_max + passwords->waiting_max, good = false;
+    if (room) {
+        passwords->inside++;
+        join_queue(passwords, job);
+        good = wait_for_turn(passwords, job);
         passwords->inside--;
     }
     (void)pthread_mutex_unlock(&passwords->lock);
     (void)pthread_cond_destroy(&job->finished);
-    if (!taken) {
+    if (!good) {
         bc_metric_add(&refused, 1);
-        bc_log(BC_LOG_WARN, "hash-queue-full", bc_f_int("waiting", passwords->waiting_max));
+        bc_log(BC_LOG_WARN, room ? "hash-waited-too-long" : "hash-queue-full",
+               bc_f_int("waiting", passwords->waiting_max), bc_f_int("wait_ms", passwords->wait_max_ms));
     }
-    return taken;
+    return good;
 }
 
 auth_password_result_t auth_password_hash(auth_passwords_t *passwords, const char *password,

@@ -42,6 +42,43 @@ static void more_than_may_wait_are_refused_at_once(void **state) {
     (void)signed_in("emma@example.com", PASSWORD); /* and then there is room again */
 }
 
+static void whose_turn_does_not_come_in_time_is_refused(void **state) {
+    (void)state;
+    pthread_t threads[GUESTS];
+    int statuses[GUESTS], served = 0, refused = 0;
+    start_service(COSTLY "BOOKCART_ARGON2_CONCURRENT = 1\nBOOKCART_ARGON2_WAIT = 100ms\n");
+    (void)registered("emma@example.com");
+    assert_int_equal(pthread_barrier_init(&start, NULL, GUESTS), 0);
+    for (int i = 0; i < GUESTS; i++) assert_int_equal(pthread_create(&threads[i], NULL, sign_in, &statuses[i]), 0);
+    for (int i = 0; i < GUESTS; i++) assert_int_equal(pthread_join(threads[i], NULL), 0);
+    assert_int_equal(pthread_barrier_destroy(&start), 0);
+    for (int i = 0; i < GUESTS; i++) {
+        served += statuses[i] == 200;
+        refused += statuses[i] == 503;
+    }
+    assert_int_equal(served + refused, GUESTS);
+    assert_true(served >= 1);                      /* the first */
+    assert_true(refused >= 1);                     /* twelve of them take a second at least */
+    (void)signed_in("emma@example.com", PASSWORD); /* the queue is whole */
+}
+
+static void a_hash_that_waited_for_its_core_makes_them_rest(void **state) {
+    (void)state;
+    /* Nobody else wanted the core; or nobody but other hashes. */
+    assert_int_equal(auth_password_rest_ms(100, 100, 1, 2, 0), 0);
+    assert_int_equal(auth_password_rest_ms(100, 125, 2, 2, 0), 0);
+    assert_int_equal(auth_password_rest_ms(100, 200, 2, 1, 0), 0);
+    assert_int_equal(auth_password_rest_ms(0, 0, 1, 2, 0), 0);
+    /* As long as it waited, several times, up to a tenth of a core. */
+    assert_int_equal(auth_password_rest_ms(100, 200, 1, 2, 0), 100 * auth_hash_rest_waits);
+    assert_int_equal(auth_password_rest_ms(100, 700, 2, 2, 0), 100 * auth_hash_rest_most);
+    assert_int_equal(auth_password_rest_ms(100, 700, 2, 1, 0), 100 * auth_hash_rest_most);
+    /* Many who wait shorten it. */
+    assert_int_equal(auth_password_rest_ms(100, 700, 1, 2, auth_hash_rest_waiting - 1), 900);
+    assert_int_equal(auth_password_rest_ms(100, 700, 1, 2, auth_hash_rest_waiting), 450);
+    assert_int_equal(auth_password_rest_ms(100, 700, 1, 2, 4 * auth_hash_rest_waiting), 180);
+}
+
 /* Threads of this process whose nice value is `nice`. */
 static int threads_of_priority(int nice) {
     int count = 0;
@@ -85,6 +122,8 @@ static void a_hash_of_another_cost_is_renewed_at_the_login(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         CASE(more_than_may_wait_are_refused_at_once),
+        CASE(whose_turn_does_not_come_in_time_is_refused),
+        cmocka_unit_test(a_hash_that_waited_for_its_core_makes_them_rest),
         CASE(hashing_threads_give_way),
         CASE(a_hash_of_another_cost_is_renewed_at_the_login),
     };
