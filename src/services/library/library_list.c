@@ -1,6 +1,8 @@
 /*
  * GET /books and GET /books/suggest. Queries: a list takes 2 (the shelf, the rows), a search 4 more, a suggestion 3; whatever is asked.
  *
+ * Everything is read beside whatever is being written: the engine in an entry of its own, shelf and rows in one more.
+ *
  * Without `q` the database orders and cuts the page by its indexes, and the shelf counts total and facets. With `q` the engine names the
  * books, the shelf says which of them fit and counts them; by relevance the page is cut here (score, then number of ratings, then id),
  * in any other order the database does it among those books.

@@ -13,7 +13,7 @@
  *    LIBRARY_SEARCH_AWAY when it cannot be asked: then library_search_find asks the database itself (library_search_plain.c), which
  *    forgives no typos and ranks by popularity, but finds.
  *
- * Any thread may call find and suggest. Outside a transaction; they enter the database themselves.
+ * Any thread may call find and suggest. Outside any entry of the database; they enter a reader themselves (an engine elsewhere needs none).
  */
 #ifndef LIBRARY_SEARCH_H
 #define LIBRARY_SEARCH_H
