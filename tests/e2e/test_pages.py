@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from api import Caller
-from shop import Shop, wait_for
+from shop import Shop, process_table, wait_for
 
 PAGE = "/api/v1/books?limit=5"
 VARYING = {"date", "request-id", "connection", "accept-ranges"}
@@ -54,8 +54,19 @@ def told(answer: tuple[int, dict, bytes]) -> tuple[int, dict, bytes]:
     return status, {name: value for name, value in headers.items() if name not in VARYING}, body
 
 
+@contextlib.contextmanager
+def stopped(process: int):
+    """The process does nothing, not even with what has reached it already."""
+    os.kill(process, signal.SIGSTOP)
+    try:
+        wait_for(lambda: process_table()[process][1] == "T", "the process to stop", 5)
+        yield
+    finally:
+        os.kill(process, signal.SIGCONT)
+
+
 def ended(shop: Shop, path: str) -> None:
-    """The page is known, and its time is over."""
+    """The page was asked for, and its time is over."""
     fetch(shop, path)
     time.sleep(1.05)
 
@@ -64,13 +75,12 @@ def test_an_answer_from_memory_is_the_same_answer(paged):
     first = fetch(paged)
     assert first[0] == 200 and first[1]["content-type"] == "application/json", first
     before = asked(paged)
-    until = time.monotonic() + 0.3
+    begun = time.monotonic()
     again = [fetch(paged) for _ in range(50)]
-    inside = time.monotonic() < until
+    seconds = time.monotonic() - begun
     assert all(told(answer) == told(first) for answer in again)
     assert len({answer[1]["request-id"] for answer in again}) == 50
-    if inside:
-        assert asked(paged) == before, "the library was asked for what the worker knows"
+    assert asked(paged) - before <= 1 + seconds / 0.7, "the library was asked for what the worker knows"
 
 
 @pytest.mark.parametrize("path", [PAGE, "/api/v1/books/3", "/api/v1/books/suggest?q=p", "/api/v1/books?q=pride&limit=3", "/api/v1/shop"])
@@ -153,16 +163,13 @@ def test_those_who_wait_are_answered_when_one_is(paged):
     ended(paged, path)
     before, library = asked(paged), paged.service("library")
     with concurrent.futures.ThreadPoolExecutor(20) as pool:
-        os.kill(library, signal.SIGSTOP)
-        try:
+        with stopped(library):
             waiting = [pool.submit(fetch, paged, path) for _ in range(20)]
             time.sleep(0.5)
             assert not any(one.done() for one in waiting)
-        finally:
-            os.kill(library, signal.SIGCONT)
         answers = [one.result(20) for one in waiting]
     assert {answer[0] for answer in answers} == {200} and len({answer[2] for answer in answers}) == 1
-    assert asked(paged) - before == 1
+    assert asked(paged) - before <= 2  # once, and again when the drawn end of that answer was over as it came
 
 
 def test_when_the_one_who_asks_goes_away_the_next_asks(paged):
@@ -170,8 +177,7 @@ def test_when_the_one_who_asks_goes_away_the_next_asks(paged):
     ended(paged, path)
     library = paged.service("library")
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        os.kill(library, signal.SIGSTOP)
-        try:
+        with stopped(library):
             gone = http.client.HTTPConnection(paged.url.removeprefix("http://"), timeout=20)
             gone.request("GET", path)
             time.sleep(0.2)
@@ -179,8 +185,6 @@ def test_when_the_one_who_asks_goes_away_the_next_asks(paged):
             time.sleep(0.2)
             gone.close()
             time.sleep(0.2)
-        finally:
-            os.kill(library, signal.SIGCONT)
         assert {one.result(20)[0] for one in waiting} == {200}
 
 
@@ -188,12 +192,11 @@ def test_while_the_library_is_away_the_last_page_is_better_than_none(make_shop):
     shop = make_shop({"BOOKCART_LOG_LEVEL": "info", "BOOKCART_WORKERS": "1"})
     known = fetch(shop)
     ended(shop, PAGE)
-    os.kill(shop.service("library"), signal.SIGKILL)
-    os.kill(shop.process.pid, signal.SIGSTOP)  # nobody starts it again yet
-    try:
+    ended(shop, PAGE)  # the page cache keeps what it was asked for twice
+    library = shop.service("library")
+    with stopped(shop.process.pid):  # nobody starts the library again
+        os.kill(library, signal.SIGKILL)
         wait_for(lambda: fetch(shop, "/api/v1/books?limit=99")[0] in (502, 503, 504), "the library to be away", 10)
         with concurrent.futures.ThreadPoolExecutor(8) as pool:
             answers = list(pool.map(lambda _: fetch(shop), range(24)))
         assert all((answer[0], answer[2]) == (200, known[2]) for answer in answers)
-    finally:
-        os.kill(shop.process.pid, signal.SIGCONT)
