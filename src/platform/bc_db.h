@@ -33,9 +33,9 @@
 #include <stdint.h>
 
 #define BC_DB_STATEMENTS_MAX 256 /* of one connection */
-#define BC_DB_READERS_MAX                                                                                              \
-    4 /* two cores' work and as many again that wait for the disk; 2 MB of cache and two files each */
-#define BC_DB_WAL_PAGES_MAX 4000 /* 16 MB: beyond, a commit waits for readers to let the log begin anew */
+/* Two cores' work and as many again that wait for the disk; 2 MB of cache and two files each. */
+#define BC_DB_READERS_MAX    4
+#define BC_DB_WAL_PAGES_MAX  4000 /* 16 MB: beyond, a commit waits for readers to let the log begin anew */
 
 typedef struct bc_db bc_db_t;
 typedef struct bc_statement bc_statement_t;
@@ -64,7 +64,8 @@ void bc_db_close(bc_db_t *db);   /* NULL is fine; checkpoints */
 bool bc_db_is_open(bc_db_t *db); /* false after a failed commit */
 
 /* From its return on, and for `ms`, nothing is written to any file that this process has open: bc_db_begin waits, reads go on (their marks
- * in `-shm` are no part of a copy). So the files and their logs can be copied as they are. 0 lets go before the time is over; again extends. Waits for transactions that run. */
+ * in `-shm` are no part of a copy). So the files and their logs can be copied as they are. 0 lets go before the time is over; again extends.
+ * Waits for transactions that run. */
 void bc_db_hold_all(int64_t ms);
 
 /* For reads. What comes back is the database to use until bc_db_leave, with all calls below but those that write: a write through
@@ -72,9 +73,8 @@ void bc_db_hold_all(int64_t ms);
  * takes no lock inside that others hold while they enter. Never NULL: after a failed commit every statement answers BC_DB_CLOSED. */
 bc_db_t *bc_db_enter_read(bc_db_t *db);
 int bc_db_waiting(bc_db_t *db); /* how many wait for a reader now */
-void bc_db_enter(
-    bc_db_t
-        *db); /* the writer's connection, without a transaction: single statements that write, or reads beside them */
+/* The writer's connection, without a transaction: single statements that write, or reads beside them. */
+void bc_db_enter(bc_db_t *db);
 /* Between enter or begin and its end: no statement has failed so far (constraints do not count). */
 bool bc_db_is_sound(const bc_db_t *db);
 void bc_db_leave(bc_db_t *db);
