@@ -379,19 +379,10 @@ def make_catalogue(folder):
 
 def books_of(port, path):
     """The catalogue as the shop itself shows it: the classic stack gets the same titles and prices."""
-    cursor = ""
     with path.open("w") as file:
-        while True:
-            status, _, body = request(port, "GET", f"/api/v1/books?limit=100{cursor}")
-            if status != 200:
-                raise SystemExit(f"bench: the list of books answers {status}: {body[:200]}")
-            page = json.loads(body)
-            for book in page["items"]:
-                file.write(json.dumps({"id": book["id"], "title": book["title"], "authors": book["authors"],
-                                       "price": book["price"]["amount"]}) + "\n")
-            if not page["next_cursor"]:
-                return
-            cursor = f"&cursor={page['next_cursor']}"
+        for book in all_books(port):
+            file.write(json.dumps({"id": book["id"], "title": book["title"], "authors": book["authors"],
+                                   "price": book["price"]["amount"]}) + "\n")
 
 
 def mint(key, count, folder, name, pem=None):
@@ -483,10 +474,19 @@ def bench_seats(table, args, shop, classic, folder, tokens, empty_memory):
                 note="the token cache holds fewer tokens than that: verification is part of it")
 
 
-def catalogue_paths(port, folder, name, kinds, count=4000):
-    """Requests as people make them, hardly two alike: the page cache is not what is measured."""
-    pages = [json.loads(request(port, "GET", f"/api/v1/books?sort={sort}&limit=100")[2])["items"] for sort in ("rating", "title", "newest")]
-    books = [book for page in pages for book in page]
+def all_books(port):
+    cursor = ""
+    while True:
+        page = json.loads(request(port, "GET", f"/api/v1/books?limit=100{cursor}")[2])
+        yield from page["items"]
+        if not page["next_cursor"]:
+            return
+        cursor = f"&cursor={page['next_cursor']}"
+
+
+def catalogue_paths(port, folder, name, kinds, count=40000):
+    """Requests as people make them."""
+    books = list(all_books(port))
     random.seed(7)
     words = lambda text: [w for w in re.findall(r"[^\W\d_]{3,}", text)]
     slip = lambda word: word[:2] + word[3] + word[2] + word[4:] if len(word) > 4 else word
@@ -508,7 +508,7 @@ def catalogue_paths(port, folder, name, kinds, count=4000):
                                    title[0][:3], "the " + title[-1]])
                 target = "/api/v1/books?" + urllib.parse.urlencode({"q": q[:100], "limit": limit})
             else:
-                target = "/api/v1/books/suggest?" + urllib.parse.urlencode({"q": random.choice(title + author)[:random.randint(1, 6)]})
+                target = "/api/v1/books/suggest?" + urllib.parse.urlencode({"q": " ".join([*random.sample(title + author, 1), random.choice(title)])[:random.randint(1, 14)]})
             file.write(f"{kind} {target}\n")
     return path
 
@@ -552,14 +552,29 @@ def bench_catalogue(table, args, shop, folder):
                     [r["rate"] for r in plainly], 0.90)
     table.figure(f"import of {BOOKS:,} books beside a running shop, to searchable", shop.import_seconds, "s", 5.0)
     settle(shop)
+    plain = Plain(folder / "plain-latency", body, headers, "/")
+    try:
+        bench_latencies(table, args, shop, plain, folder)
+    finally:
+        plain.stop()
+
+
+def bench_latencies(table, args, shop, plain, folder):
+    """Half of what the library can do: every request reaches it, for bench_load asks so that neither a worker's memory nor the page cache
+    answers."""
     for kinds in (["list"], ["search"], ["suggest"], ["list", "search", "suggest"]):
-        paths, count = catalogue_paths(shop.port, folder, f"paths-{kinds[0]}-{len(kinds)}", kinds), 4000
+        paths, count = catalogue_paths(shop.port, folder, f"paths-{kinds[0]}-{len(kinds)}", kinds), 40000
         top = statistics.median(load(shop, paths, "get", count, 16, seconds=args.seconds)["rate"] for _ in range(args.rounds))
-        results = [load(shop, paths, "get", count, 64, rate=max(1, int(top / 2)), seconds=max(8, args.seconds)) for _ in range(args.rounds)]
+        results, floors = [], []
+        for _ in range(args.rounds):
+            rate = max(1, int(top / 2))
+            results.append(load(shop, paths, "get", count, 64, rate=rate, seconds=max(8, args.seconds)))
+            floors.append(load(plain, paths, "get", count, 64, rate=rate, seconds=max(4, args.seconds))["p99_us"] / 1000)
         middle = lambda name: statistics.median(result[name] for result in results)
         table.figure(f"{', '.join(kinds)} over {BOOKS:,} books at half the maximum rate: p99", [result["p99_us"] / 1000 for result in results],
                      "ms", 20.0, note=f"{middle('rate'):,.0f}/s of {top:,.0f}/s, p50 {middle('p50_us') / 1000:.2f} ms, p99.9 "
-                                      f"{middle('p999_us') / 1000:.1f} ms, max {middle('max_us') / 1000:.1f} ms")
+                                      f"{middle('p999_us') / 1000:.1f} ms, max {middle('max_us') / 1000:.1f} ms; the machine's own: nginx "
+                                      f"return 200 at that rate has p99 {statistics.median(floors):.1f} ms ({min(floors):.1f}…{max(floors):.1f})")
 
 
 def bench_replay(table, args, shop, tokens):

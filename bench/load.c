@@ -8,7 +8,7 @@
  *
  * read: GET of a random user's cart. change: PUT of one of the five lines of a random user. fill: for users 0…N−1 in order
  * PATCH five lines, then GET twice (so that each is seated). get: FILE holds `name PATH` lines instead of tokens, and each request
- * asks for a random one of them. Prints one JSON line.
+ * asks for a random one of them, with `If-Match: *`, which no memory of the edge answers. Prints one JSON line.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -104,7 +104,7 @@ static void begin_request(connection_t *c, int written) {
 
 static void write_get(connection_t *c) {
     uint64_t line = random_u64() % setup.users;
-    begin_request(c, snprintf(c->out, sizeof(c->out), "GET %.*s HTTP/1.1\r\nHost: shop\r\n\r\n",
+    begin_request(c, snprintf(c->out, sizeof(c->out), "GET %.*s HTTP/1.1\r\nHost: shop\r\nIf-Match: *\r\n\r\n",
                               (int)setup.token_length[line], setup.line[line]));
 }
 

@@ -20,7 +20,7 @@
 /* How long to rest after a hash, in times of what it took of its core. */
 enum {
     auth_hash_rest_waits = 3,   /* times what it waited for its core, but not more than */
-    auth_hash_rest_most = 9,    /* times what it computed: a tenth of one core is left to hashes then; */
+    auth_hash_rest_most = 12,   /* times what it computed: a thirteenth of one core is left to hashes then; */
     auth_hash_rest_waiting = 8, /* less when so many wait: half as long, a third with twice as many, … */
 };
 

@@ -69,14 +69,14 @@ static void a_hash_that_waited_for_its_core_makes_them_rest(void **state) {
     assert_int_equal(auth_password_rest_ms(100, 125, 2, 2, 0), 0);
     assert_int_equal(auth_password_rest_ms(100, 200, 2, 1, 0), 0);
     assert_int_equal(auth_password_rest_ms(0, 0, 1, 2, 0), 0);
-    /* As long as it waited, several times, up to a tenth of a core. */
+    /* As long as it waited, several times, up to a bound. */
     assert_int_equal(auth_password_rest_ms(100, 200, 1, 2, 0), 100 * auth_hash_rest_waits);
     assert_int_equal(auth_password_rest_ms(100, 700, 2, 2, 0), 100 * auth_hash_rest_most);
     assert_int_equal(auth_password_rest_ms(100, 700, 2, 1, 0), 100 * auth_hash_rest_most);
     /* Many who wait shorten it. */
-    assert_int_equal(auth_password_rest_ms(100, 700, 1, 2, auth_hash_rest_waiting - 1), 900);
-    assert_int_equal(auth_password_rest_ms(100, 700, 1, 2, auth_hash_rest_waiting), 450);
-    assert_int_equal(auth_password_rest_ms(100, 700, 1, 2, 4 * auth_hash_rest_waiting), 180);
+    assert_int_equal(auth_password_rest_ms(100, 700, 1, 2, auth_hash_rest_waiting - 1), 1200);
+    assert_int_equal(auth_password_rest_ms(100, 700, 1, 2, auth_hash_rest_waiting), 600);
+    assert_int_equal(auth_password_rest_ms(100, 700, 1, 2, 4 * auth_hash_rest_waiting), 240);
 }
 
 /* Threads of this process whose nice value is `nice`. */
