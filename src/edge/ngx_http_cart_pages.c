@@ -4,7 +4,8 @@
  * cache's open, read and parse of a file. Everything that is not plainly such a request goes on to the page cache.
  *
  * How long: a page that a service was just asked for is right for a second from the moment it was asked, and each has its own second. A
- * page that the page cache had is only known to be right to the end of the clock's second, as nginx counts (decision 0024).
+ * page that the page cache had is only known to be right to the end of the clock's second, as nginx counts; our own
+ * services let it have none without asking (decision 0024).
  *
  * Who calls: the filters note; the handler runs after the limits and before proxy_pass.
  */
